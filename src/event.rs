@@ -1,0 +1,179 @@
+//! What the core reports.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use crate::candidate::{Candidate, CandidateKind};
+use crate::net::{AgentId, ComponentId, ServerId, SocketId};
+
+/// The state of an agent, in the words of `RTCIceTransportState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentState {
+    /// Nothing is known of the peer.
+    New,
+    /// Pairs are being checked, and none is valid for some component.
+    Checking,
+    /// Every component can send; checks or nominations go on.
+    Connected,
+    /// Every component has its selected pair.
+    Completed,
+    /// The selected pair of a component stopped answering; this may pass.
+    Disconnected,
+    /// No pair works for some component; only a restart helps.
+    Failed,
+    /// Closed by the application.
+    Closed,
+}
+
+/// One end of a selected pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairEnd {
+    /// The type of the candidate.
+    pub kind: CandidateKind,
+    /// Its transport address.
+    pub address: SocketAddr,
+    /// Its priority.
+    pub priority: u32,
+}
+
+/// The pair that a component uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectedPair {
+    /// Our end.
+    pub local: PairEnd,
+    /// The socket that our end is on.
+    pub socket: SocketId,
+    /// The peer's end.
+    pub remote: PairEnd,
+    /// The latest round-trip time.
+    pub rtt: Option<Duration>,
+}
+
+/// Why a pair failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PairFailure {
+    /// No answer in time.
+    Timeout,
+    /// The network said that the address cannot be reached.
+    Unreachable,
+    /// The answer came from another address. [rfc8445-7.2.5.2.1-3]
+    Asymmetric,
+    /// The peer answered with this STUN error code.
+    Refused(u16),
+    /// All answers failed the integrity check: the passwords differ.
+    Integrity,
+    /// The peer withdrew its consent, or it expired. [RFC 7675]
+    ConsentLost,
+}
+
+/// A pair and why it failed, for [`Agent::failures`](crate::Agent::failures).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedPair {
+    /// The component that the pair was for.
+    pub component: ComponentId,
+    /// The base that was sent from.
+    pub local: SocketAddr,
+    /// The address that was checked.
+    pub remote: SocketAddr,
+    /// Why it failed.
+    pub reason: PairFailure,
+}
+
+/// Why gathering from a server failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GatherFailure {
+    /// No answer in time.
+    Timeout,
+    /// The network said that the server cannot be reached.
+    Unreachable,
+    /// The server answered with this STUN error code.
+    Refused(u16),
+    /// The answer had no usable address.
+    NoAddress,
+}
+
+/// Why a restart would help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RestartReason {
+    /// The selected pair has not answered for 20 s; consent will expire at 30 s.
+    ConsentExpiring,
+    /// The checks failed.
+    Failed,
+    /// A better path exists, and the peer does not know renomination.
+    BetterPath,
+}
+
+/// Something that the application may want to know. Each is reported once, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A candidate to be signalled to the peer, in this order.
+    LocalCandidate {
+        /// Whose it is.
+        agent: AgentId,
+        /// The data stream that it belongs to.
+        stream: u16,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// All local candidates of this generation are known: signal end-of-candidates.
+    GatheringComplete {
+        /// Whose gathering it was.
+        agent: AgentId,
+    },
+    /// A server gave no candidate for a socket. Gathering goes on without it.
+    GatheringFailed {
+        /// The server.
+        server: ServerId,
+        /// The socket.
+        socket: SocketId,
+        /// Why.
+        reason: GatherFailure,
+    },
+    /// The state of an agent changed.
+    State {
+        /// Whose state it is.
+        agent: AgentId,
+        /// The new state.
+        state: AgentState,
+    },
+    /// A component can send now: [`Endpoint::route`](crate::Endpoint::route) succeeds.
+    Sendable {
+        /// Whose component it is.
+        agent: AgentId,
+        /// The component.
+        component: ComponentId,
+    },
+    /// A component selected a pair, or another one.
+    Selected {
+        /// Whose component it is.
+        agent: AgentId,
+        /// The component.
+        component: ComponentId,
+        /// The pair.
+        pair: SelectedPair,
+    },
+    /// The peer restarted ICE: signal our new description to it.
+    RestartedByPeer {
+        /// Whose peer it was.
+        agent: AgentId,
+    },
+    /// A restart would help: call [`AgentMut::restart`](crate::AgentMut::restart) and signal the
+    /// new description.
+    RestartRecommended {
+        /// Who needs it.
+        agent: AgentId,
+        /// Why.
+        reason: RestartReason,
+    },
+    /// The role was switched to end a conflict. [RFC 8445 §7.3.1.1]
+    RoleChanged {
+        /// Whose role it is.
+        agent: AgentId,
+        /// The role from now on.
+        role: crate::config::Role,
+    },
+}

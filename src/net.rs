@@ -1,0 +1,313 @@
+//! Names for what the core talks about but never owns: sockets, agents, packets.
+
+use core::fmt;
+use core::ops::Range;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use crate::demux::Class;
+
+/// Octets that a [`Route`](crate::Route) may write before the payload: a TURN Send indication to
+/// an IPv6 peer is the longest header.
+pub const HEADROOM: usize = 48;
+/// Octets that a [`Route`](crate::Route) may write after the payload: padding to four.
+pub const TAILROOM: usize = 3;
+
+/// A local base: one bound UDP address, or one TCP or TLS connection. Not a file descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub(crate) u32);
+
+/// A STUN server of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub(crate) u32);
+
+/// An agent of an endpoint. An id of a closed agent is never given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// A component of a data stream of an agent: a piece of data that needs an address of its own.
+/// [RFC 8445 §4]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ComponentId {
+    stream: u16,
+    number: u16,
+}
+
+impl ComponentId {
+    /// The first component of the first data stream: all there is for most users.
+    pub const FIRST: Self = Self { stream: 0, number: 1 };
+
+    /// Makes the id of component `number` (1..=256) of data stream `stream` (from 0).
+    ///
+    /// Returns `None` if `number` is out of range. [rfc8445-5.1.2.1-7]
+    #[must_use]
+    pub const fn new(stream: u16, number: u16) -> Option<Self> {
+        if number >= 1 && number <= 256 { Some(Self { stream, number }) } else { None }
+    }
+
+    /// The index of the data stream, from 0.
+    #[must_use]
+    pub const fn stream(self) -> u16 {
+        self.stream
+    }
+
+    /// The component ID within the stream, 1..=256; RTP is 1 and RTCP is 2.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.number
+    }
+}
+
+impl fmt::Display for ComponentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stream, self.number)
+    }
+}
+
+/// A transport protocol of a candidate or socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// UDP.
+    Udp,
+    /// TCP with RFC 4571 framing (RFC 6544).
+    Tcp,
+}
+
+/// A local base that is handed to [`Endpoint::add_socket`](crate::Endpoint::add_socket).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Socket {
+    /// How octets travel.
+    pub protocol: Protocol,
+    /// The concrete address and port that the socket is bound to.
+    pub address: SocketAddr,
+    /// The component number that the socket serves in every agent and stream, 1..=256.
+    pub component: u16,
+    /// What it costs to send here, 0 (free) to 999: direct paths of lower cost are preferred.
+    pub network_cost: u16,
+    /// False for an interface known to be unreliable: it goes after the others and is not
+    /// interleaved with them. [rfc8421-3-p1]
+    pub reliable: bool,
+    /// Whether the address itself may be signalled as a host candidate. Without it only
+    /// reflexive and relayed candidates are made from the socket.
+    pub signalled: bool,
+}
+
+impl Socket {
+    /// Describes a UDP socket bound to `address`, for component 1, free and reliable.
+    #[must_use]
+    pub fn udp(address: SocketAddr) -> Self {
+        Self {
+            protocol: Protocol::Udp,
+            address: canonical(address),
+            component: 1,
+            network_cost: 0,
+            reliable: true,
+            signalled: true,
+        }
+    }
+
+    /// Sets the component number that the socket serves, 1..=256.
+    #[must_use]
+    pub fn with_component(mut self, component: u16) -> Self {
+        self.component = component;
+        self
+    }
+
+    /// Sets the cost of sending, 0 to 999.
+    #[must_use]
+    pub fn with_network_cost(mut self, cost: u16) -> Self {
+        self.network_cost = cost.min(999);
+        self
+    }
+
+    /// Marks the interface as unreliable. [rfc8421-3-p1]
+    #[must_use]
+    pub fn unreliable(mut self) -> Self {
+        self.reliable = false;
+        self
+    }
+
+    /// Keeps the address itself out of the candidates.
+    #[must_use]
+    pub fn hidden(mut self) -> Self {
+        self.signalled = false;
+        self
+    }
+}
+
+/// "Send `buf[range]` from `socket` to `to`."
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The local base to send from.
+    pub socket: SocketId,
+    /// Where to send.
+    pub to: SocketAddr,
+    /// Which octets of the caller's buffer.
+    pub range: Range<usize>,
+}
+
+/// What became of a datagram.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received<'b> {
+    /// It was STUN for one of the agents or servers: drain the polls.
+    Handled,
+    /// Application data for a component, from an authenticated 5-tuple.
+    Data {
+        /// Whose it is.
+        agent: crate::AgentId,
+        /// Which component it belongs to.
+        component: ComponentId,
+        /// The payload, a slice of the datagram.
+        data: &'b [u8],
+    },
+    /// Not STUN, and from a 5-tuple that belongs to no agent, or to more than one.
+    Unclaimed {
+        /// What its first octet says it is.
+        class: Class,
+        /// Who sent it.
+        from: SocketAddr,
+        /// The datagram.
+        data: &'b [u8],
+    },
+    /// Dropped and counted; never an error.
+    Dropped(DropReason),
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a packet was dropped. Every drop is counted by its reason
+        /// ([`EndpointStats::dropped`](crate::stats::EndpointStats::dropped)).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+
+        impl fmt::Display for DropReason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$name => $text,)* })
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Not a well-formed STUN message though its first octet says STUN.
+    Malformed = "malformed STUN message",
+    /// FINGERPRINT is missing where ICE wants it, or wrong.
+    Fingerprint = "missing or wrong FINGERPRINT",
+    /// The first octet is of no known protocol. [rfc7983-7-1a] [rfc9443-3-2a]
+    UnknownClass = "unknown protocol",
+    /// The socket is not known to the endpoint.
+    UnknownSocket = "unknown socket",
+    /// The USERNAME names none of our agents.
+    UnknownUser = "unknown USERNAME",
+    /// MESSAGE-INTEGRITY is missing.
+    Unauthenticated = "no MESSAGE-INTEGRITY",
+    /// MESSAGE-INTEGRITY does not verify.
+    Integrity = "wrong MESSAGE-INTEGRITY",
+    /// A response to no request of ours, or a late one.
+    UnknownTransaction = "no such transaction",
+    /// A response from elsewhere than the request went.
+    Asymmetric = "response from another address",
+    /// A request lacks what ICE demands (PRIORITY, a role).
+    MissingAttribute = "missing attribute",
+    /// An attribute that must be understood is not.
+    UnknownAttribute = "unknown comprehension-required attribute",
+    /// A method or class that ICE does not use.
+    UnexpectedMessage = "unexpected method or class",
+    /// A candidate of a generation that is gone.
+    WrongGeneration = "old generation",
+    /// A limit of the configuration is reached.
+    Limit = "limit reached",
+    /// More error replies than the configuration allows.
+    RateLimited = "rate limited",
+    /// An application must drain events first.
+    EventsPending = "undrained events",
+    /// The socket serves no component of the agent.
+    UnknownComponent = "no such component",
+    /// The agent is closed.
+    Closed = "closed",
+}
+
+/// Maps an address to the one form that the core compares: IPv4-mapped IPv6 becomes IPv4, the
+/// flow label is dropped, and the scope is kept for link-local addresses alone.
+#[must_use]
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::from((v4, v6.port())),
+            None => {
+                let scope = if v6.ip().is_unicast_link_local() { v6.scope_id() } else { 0 };
+                SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope))
+            }
+        },
+    }
+}
+
+/// Whether `address` is IPv6 link-local (fe80::/10).
+pub(crate) fn is_link_local(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// An address in a log: the family and the port, and the rest only where the configuration
+/// allows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Redacted {
+    pub(crate) address: SocketAddr,
+    pub(crate) show: bool,
+}
+
+impl fmt::Display for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.show {
+            return write!(f, "{}", self.address);
+        }
+        let family = if self.address.is_ipv4() { "ipv4" } else { "ipv6" };
+        write!(f, "{family}:{}", self.address.port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_has_one_form() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:9".parse().unwrap();
+        assert_eq!(canonical(mapped), "192.0.2.1:9".parse().unwrap());
+        let flow = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 9, 7, 3);
+        assert_eq!(canonical(flow.into()), "[2001:db8::1]:9".parse().unwrap());
+        let local = SocketAddrV6::new("fe80::1".parse().unwrap(), 9, 7, 3);
+        assert_eq!(
+            canonical(local.into()),
+            SocketAddrV6::new("fe80::1".parse().unwrap(), 9, 0, 3).into()
+        );
+    }
+
+    #[test]
+    fn a_redacted_address_shows_no_host() {
+        let address = "192.0.2.77:4711".parse().unwrap();
+        assert_eq!(Redacted { address, show: false }.to_string(), "ipv4:4711");
+        assert_eq!(Redacted { address, show: true }.to_string(), "192.0.2.77:4711");
+    }
+}
