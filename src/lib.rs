@@ -9,6 +9,7 @@ pub mod event;
 pub mod net;
 mod rng;
 pub mod sdp;
+pub mod signaling;
 pub mod stats;
 mod time;
 
