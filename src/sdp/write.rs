@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Display, Write as _};
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials};
@@ -40,27 +41,16 @@ impl Description {
         line(out, format_args!("s=-"));
         line(out, format_args!("t=0 0"));
         write_session(out, self.lite, &self.options, self.pacing, &self.bundle);
+        let mids = self.streams.iter().filter_map(|stream| stream.mid.as_deref());
+        let taken: BTreeSet<&str> = mids.collect();
         for (index, stream) in self.streams.iter().enumerate() {
-            let mid = self.mid(index, stream);
-            self.write_stream(out, &mid, stream, template);
+            self.write_stream(out, &mid(index, stream, &taken), stream, template);
         }
         sdp
     }
 
     fn candidate_count(&self) -> usize {
         self.streams.iter().map(|stream| stream.candidates.len()).sum()
-    }
-
-    /// Returns the mid of a stream: its own, or its number, made unlike all others.
-    fn mid(&self, index: usize, stream: &StreamDescription) -> String {
-        if let Some(mid) = stream.mid.as_ref().filter(|mid| is_word(mid)) {
-            return mid.clone();
-        }
-        let mut mid = index.to_string();
-        while self.streams.iter().any(|other| other.mid.as_ref() == Some(&mid)) {
-            mid.insert(0, '_');
-        }
-        mid
     }
 
     fn write_stream(
@@ -93,6 +83,18 @@ impl Description {
             line(out, attribute);
         }
     }
+}
+
+/// Returns the mid of a stream: its own, or its number, made unlike all others.
+fn mid(index: usize, stream: &StreamDescription, taken: &BTreeSet<&str>) -> String {
+    if let Some(mid) = stream.mid.as_ref().filter(|mid| is_word(mid)) {
+        return mid.clone();
+    }
+    let mut mid = index.to_string();
+    while taken.contains(mid.as_str()) {
+        mid.insert(0, '_');
+    }
+    mid
 }
 
 /// Writes the ICE attributes of a section. A section that is inactive or has no bandwidth has
@@ -173,7 +175,8 @@ pub(super) fn is_line(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-fn is_word(text: &str) -> bool {
+/// Returns whether the text is one word of visible characters.
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && is_visible(text)
 }
 
