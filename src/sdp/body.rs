@@ -37,7 +37,7 @@ pub(super) struct Level<'a> {
 
 impl Level<'_> {
     /// Returns ufrag and password, those of the session where the level has none of its own.
-    /// [rfc8839-5.4-1]
+    /// Only both together show ICE support. [rfc8839-5.4-1] [rfc8839-4.2.5-p1]
     pub(super) fn credentials(&self, session: &Level<'_>) -> Option<Credentials> {
         let ufrag = self.ufrag.or(session.ufrag)?;
         let password = self.password.or(session.password)?;

@@ -20,6 +20,7 @@ const PSEUDO_MEDIA: &str = "audio 9 RTP/AVP 0";
 #[non_exhaustive]
 pub struct FragmentSection {
     /// What the pseudo `m=` line holds. It says nothing to the receiver. [rfc8840-4.4-2]
+    /// [rfc8840-4.4-3]
     pub media: String,
     /// The mid: which stream it is.
     pub mid: Option<String>,
@@ -62,6 +63,9 @@ impl FragmentSection {
 /// A body of type `application/trickle-ice-sdpfrag`: trickled candidates, the end of candidates,
 /// or (in WHIP) a restart. [rfc8840-4.4-1]
 ///
+/// With it a signalling protocol conveys candidates as they are found, and says of which
+/// generation they are and when that is complete. [rfc8838-18-2] [rfc8838-18-5a] [rfc8838-18-5b]
+///
 /// It is read with [`str::parse`] and written with `Display`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,7 +91,7 @@ impl Fragment {
     pub const MEDIA_TYPE: &'static str = "application/trickle-ice-sdpfrag";
 
     /// Makes the fragment that repeats everything a description says of its streams that use
-    /// ICE. [rfc8840-4.4-6] [rfc8840-4.4-11]
+    /// ICE. [rfc8840-4.4-6] [rfc8840-4.4-8] [rfc8840-4.4-11]
     #[must_use]
     pub fn of(description: &Description) -> Self {
         let streams = description.streams.iter();

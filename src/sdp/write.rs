@@ -13,6 +13,7 @@ use super::line::PORT_DISCARD;
 use super::{Description, IceOptions, SessionTemplate, StreamDescription};
 
 /// A default destination that says "ask the candidates". [rfc8840-4.1.1-2] [rfc8840-4.1.1-3]
+/// [rfc8840-4.1.3-2] [rfc8840-4.1.3-3] [rfc8840-4-3]
 const PLACEHOLDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT_DISCARD);
 
 impl Description {
@@ -98,7 +99,8 @@ fn mid(index: usize, stream: &StreamDescription, taken: &BTreeSet<&str>) -> Stri
 }
 
 /// Writes the ICE attributes of a section. A section that is inactive or has no bandwidth has
-/// them as well. [rfc8839-4.2.1.6-1]
+/// them as well. [rfc8839-4.2.1.6-1] The end of candidates stands by the credentials of its
+/// generation. [rfc8840-8.2-1] [rfc8840-8.2-2]
 fn write_ice(out: &mut String, stream: &StreamDescription) {
     write_credentials(out, stream.credentials.as_ref());
     if stream.mismatch {
@@ -158,7 +160,8 @@ pub(super) fn write_credentials(out: &mut String, credentials: Option<&Credentia
     }
 }
 
-/// Writes all candidates, in their order.
+/// Writes all candidates, in their order. [rfc8839-4.3.1-1] [rfc8839-4.3.2-1] [rfc8840-4.1.1-1]
+/// [rfc8840-4.1.3-1]
 pub(super) fn write_candidates(out: &mut String, candidates: &[Candidate]) {
     for candidate in candidates {
         line(out, format_args!("a={candidate}"));

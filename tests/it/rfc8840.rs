@@ -36,8 +36,7 @@ fn description() -> Description {
 }
 
 /// [rfc8840-4.1.1-2] [rfc8840-4.1.1-3] [rfc8840-4.1.3-2] [rfc8840-4.1.3-3] [rfc8840-4.1.1-4]
-/// [rfc8840-4.1.3-4] [rfc8840-4.1.1-5a] [rfc8840-4.1.3-5a] [rfc8840-4.1.1-5b]
-/// [rfc8840-4.1.3-5b] [rfc8840-4-2] [rfc8840-4-3]
+/// [rfc8840-4.1.3-4] [rfc8840-4.1.1-5b] [rfc8840-4.1.3-5b] [rfc8840-4-3]
 #[test]
 fn a_description_without_candidates_has_a_placeholder_a_mid_and_the_option_but_no_rtcp() {
     let mut description = description();
@@ -68,7 +67,7 @@ fn a_description_without_candidates_is_no_mismatch() {
     assert_eq!(stream.default_destination, None);
 }
 
-/// [rfc8840-4.4-4] [rfc8840-4.4-5] [rfc8840-4.4-6] [rfc8840-4.4-7] [rfc8840-4.4-8]
+/// [rfc8838-18-2] [rfc8840-4.4-1] [rfc8840-4.4-4] [rfc8840-4.4-5] [rfc8840-4.4-6] [rfc8840-4.4-7] [rfc8840-4.4-8]
 /// [rfc8840-4.4-11] [rfc8840-4.4-12] [rfc8840-7-1] [rfc8840-7-2] [rfc8840-9.2-1a] [rfc8840-9.2-2]
 #[test]
 fn a_fragment_repeats_each_stream_under_a_pseudo_media_line() {
@@ -142,7 +141,7 @@ fn candidates_already_known_are_dropped_and_the_others_keep_their_order() {
     assert_eq!(fresh, candidates(&[other_transport, other_port, other_component]));
 }
 
-/// [rfc8840-6-1] [rfc8840-9.2-1b] [rfc8840-9.2-3]
+/// [rfc8840-9.2-1b] [rfc8840-9.2-3]
 #[test]
 fn names_count_in_whatever_case_and_unknown_attributes_are_ignored() {
     let fragment = read(&format!(
