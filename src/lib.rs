@@ -11,6 +11,7 @@ mod rng;
 pub mod sdp;
 pub mod signaling;
 pub mod stats;
+pub mod stun;
 mod time;
 
 pub use endpoint::{

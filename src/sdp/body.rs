@@ -11,7 +11,7 @@ use super::line;
 use super::{IceOptions, MAX_BODY, MAX_CANDIDATES};
 
 /// The most other options that are kept.
-const MAX_OPTIONS: usize = 32;
+pub(super) const MAX_OPTIONS: usize = 32;
 
 /// The lines of one level: of the session, or of one `m=` section.
 #[derive(Default)]
@@ -31,20 +31,17 @@ pub(super) struct Level<'a> {
     pub(super) end_of_candidates: bool,
     pub(super) mismatch: bool,
     pub(super) bundle_only: bool,
+    /// Whether any attribute of ICE stands at this level.
+    pub(super) has_ice: bool,
 }
 
 impl Level<'_> {
     /// Returns ufrag and password, those of the session where the level has none of its own.
-    /// [rfc8839-5.4-1]
+    /// Only both together show ICE support. [rfc8839-5.4-1] [rfc8839-4.2.5-p1]
     pub(super) fn credentials(&self, session: &Level<'_>) -> Option<Credentials> {
         let ufrag = self.ufrag.or(session.ufrag)?;
         let password = self.password.or(session.password)?;
         Some(Credentials { ufrag: ufrag.to_owned(), password: password.to_owned() })
-    }
-
-    /// Returns whether any attribute of ICE stands at this level.
-    pub(super) fn has_ice(&self) -> bool {
-        self.ufrag.is_some() || self.options.is_some() || !self.candidates.is_empty()
     }
 }
 
@@ -103,6 +100,7 @@ impl<'a> Body<'a> {
     fn attribute(&mut self, name: &str, value: &'a str) -> Result<(), ParseErrorKind> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let in_session = self.sections.is_empty();
+        self.level().has_ice |= is("candidate") || is("ice-ufrag") || is("ice-options");
         if is("candidate") {
             return self.candidate(value);
         } else if is("ice-ufrag") {

@@ -1,6 +1,7 @@
 //! Fragments: candidates on their way after the description. [RFC 8840 §4.4]
 
 use core::fmt;
+use core::mem::take;
 use core::str::FromStr;
 use core::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::candidate::{Candidate, Credentials};
 
 use super::body::{Body, Level};
 use super::error::ParseError;
-use super::write::{is_line, line, write_candidates, write_credentials, write_session};
+use super::write::{is_line, is_word, line, write_candidates, write_credentials, write_session};
 use super::{Description, IceOptions};
 
 /// The `m=` line that stands for one that is not known. [rfc8840-4.4-4] [rfc8840-4.4-5]
@@ -19,6 +20,7 @@ const PSEUDO_MEDIA: &str = "audio 9 RTP/AVP 0";
 #[non_exhaustive]
 pub struct FragmentSection {
     /// What the pseudo `m=` line holds. It says nothing to the receiver. [rfc8840-4.4-2]
+    /// [rfc8840-4.4-3]
     pub media: String,
     /// The mid: which stream it is.
     pub mid: Option<String>,
@@ -61,6 +63,9 @@ impl FragmentSection {
 /// A body of type `application/trickle-ice-sdpfrag`: trickled candidates, the end of candidates,
 /// or (in WHIP) a restart. [rfc8840-4.4-1]
 ///
+/// With it a signalling protocol conveys candidates as they are found, and says of which
+/// generation they are and when that is complete. [rfc8838-18-2] [rfc8838-18-5a] [rfc8838-18-5b]
+///
 /// It is read with [`str::parse`] and written with `Display`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,7 +91,7 @@ impl Fragment {
     pub const MEDIA_TYPE: &'static str = "application/trickle-ice-sdpfrag";
 
     /// Makes the fragment that repeats everything a description says of its streams that use
-    /// ICE. [rfc8840-4.4-6] [rfc8840-4.4-11]
+    /// ICE. [rfc8840-4.4-6] [rfc8840-4.4-8] [rfc8840-4.4-11]
     #[must_use]
     pub fn of(description: &Description) -> Self {
         let streams = description.streams.iter();
@@ -109,8 +114,9 @@ impl Fragment {
     ///
     /// The first line at fault, as for [`Description::parse`].
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        let body = Body::read(text)?;
-        let sections = body.sections.iter().map(|level| section(level, &body.session)).collect();
+        let mut body = Body::read(text)?;
+        let sections =
+            body.sections.iter_mut().map(|level| section(level, &body.session)).collect();
         Ok(Self {
             lite: body.lite,
             pacing: body.pacing.filter(|_| !body.lite),
@@ -147,13 +153,13 @@ impl Fragment {
 }
 
 /// Reads a section; what its pseudo `m=` line says is kept but not looked at. [rfc8840-4.4-2]
-fn section(level: &Level<'_>, session: &Level<'_>) -> FragmentSection {
+fn section(level: &mut Level<'_>, session: &Level<'_>) -> FragmentSection {
     let own = level.ufrag.is_some() || level.password.is_some();
     FragmentSection {
         media: if is_line(level.media) { level.media } else { PSEUDO_MEDIA }.to_owned(),
         mid: level.mid.map(str::to_owned),
         credentials: if own { level.credentials(session) } else { None },
-        candidates: level.candidates.clone(),
+        candidates: take(&mut level.candidates),
         end_of_candidates: level.end_of_candidates,
     }
 }
@@ -182,7 +188,7 @@ impl fmt::Display for Fragment {
             let media = if is_line(&section.media) { &section.media } else { PSEUDO_MEDIA };
             line(out, format_args!("m={media}"));
             write_credentials(out, section.credentials.as_ref());
-            if let Some(mid) = section.mid.as_ref().filter(|mid| is_line(mid)) {
+            if let Some(mid) = section.mid.as_ref().filter(|mid| is_word(mid)) {
                 line(out, format_args!("a=mid:{mid}"));
             }
             write_candidates(out, &section.candidates);

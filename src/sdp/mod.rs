@@ -81,7 +81,9 @@ pub struct StreamDescription {
     /// The section has port 0, and is not merely `bundle-only`.
     pub rejected: bool,
     /// The default destination (`c=` and `m=`), `None` for a name or a placeholder
-    /// (0.0.0.0 or :: port 9).
+    /// (0.0.0.0 or :: port 9): with these ICE goes on as usual, there is nothing that could be a
+    /// mismatch. [rfc8839-4.2.5-4a] [rfc8839-4.2.5-4b] [rfc8839-4.2.5-6a] [rfc8839-4.2.5-6b]
+    /// [rfc8840-4.1.2-2] [rfc8840-4.1.4-1]
     pub default_destination: Option<SocketAddr>,
 }
 

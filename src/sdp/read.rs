@@ -1,9 +1,10 @@
 //! Reads a description.
 
+use core::mem::take;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::body::{Body, Level};
+use super::body::{Body, Level, MAX_OPTIONS};
 use super::error::{ParseError, ParseErrorKind};
 use super::line::{self, PORT_DISCARD};
 use super::{Description, IceOptions, StreamDescription};
@@ -26,12 +27,12 @@ impl Description {
         {
             return Err(ParseError { line: number, kind: ParseErrorKind::NotSdp });
         }
-        let body = Body::read(sdp)?;
+        let mut body = Body::read(sdp)?;
         if sdp.trim().is_empty() {
             return Err(ParseError { line: 1, kind: ParseErrorKind::NotSdp });
         }
         let mut streams = Vec::with_capacity(body.sections.len());
-        for section in &body.sections {
+        for section in &mut body.sections {
             streams.push(stream(section, &body.session)?);
         }
         check_passwords(&body, &streams)?;
@@ -46,8 +47,8 @@ impl Description {
     }
 }
 
-/// Reads what a section says.
-fn stream(section: &Level<'_>, session: &Level<'_>) -> Result<StreamDescription, ParseError> {
+/// Makes what a section says, of its lines.
+fn stream(section: &mut Level<'_>, session: &Level<'_>) -> Result<StreamDescription, ParseError> {
     let kind = ParseErrorKind::Media;
     let port = media_port(section.media).ok_or(ParseError { line: section.line, kind })?;
     let mid = section.mid.map(str::to_owned);
@@ -58,9 +59,9 @@ fn stream(section: &Level<'_>, session: &Level<'_>) -> Result<StreamDescription,
     Ok(StreamDescription {
         mid,
         credentials: section.credentials(session),
-        candidates: if ice { section.candidates.clone() } else { Vec::new() },
+        candidates: if ice { take(&mut section.candidates) } else { Vec::new() },
         end_of_candidates: ice && (section.end_of_candidates || session.end_of_candidates),
-        remote_candidates: if ice { section.remote_candidates.clone() } else { Vec::new() },
+        remote_candidates: if ice { take(&mut section.remote_candidates) } else { Vec::new() },
         mismatch: section.mismatch,
         rejected: false,
         default_destination: section
@@ -106,7 +107,7 @@ fn common_options(body: &Body<'_>, streams: &[StreamDescription]) -> IceOptions 
         .sections
         .iter()
         .zip(streams)
-        .filter(|(section, stream)| section.has_ice() && !stream.rejected)
+        .filter(|(section, stream)| section.has_ice && !stream.rejected)
         .map(|(section, _)| section.options.as_ref().unwrap_or(&empty))
         .collect();
     let Some(first) = sections.first() else { return options };
@@ -115,7 +116,8 @@ fn common_options(body: &Body<'_>, streams: &[StreamDescription]) -> IceOptions 
     options.trickle |= every(|options| options.trickle);
     options.renomination |= every(|options| options.renomination);
     for option in &first.other {
-        if !options.other.contains(option) && sections.iter().all(|o| o.other.contains(option)) {
+        let new = options.other.len() < MAX_OPTIONS && !options.other.contains(option);
+        if new && sections.iter().all(|options| options.other.contains(option)) {
             options.other.push(option.clone());
         }
     }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Display, Write as _};
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials};
@@ -12,6 +13,7 @@ use super::line::PORT_DISCARD;
 use super::{Description, IceOptions, SessionTemplate, StreamDescription};
 
 /// A default destination that says "ask the candidates". [rfc8840-4.1.1-2] [rfc8840-4.1.1-3]
+/// [rfc8840-4.1.3-2] [rfc8840-4.1.3-3] [rfc8840-4-3]
 const PLACEHOLDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT_DISCARD);
 
 impl Description {
@@ -40,27 +42,16 @@ impl Description {
         line(out, format_args!("s=-"));
         line(out, format_args!("t=0 0"));
         write_session(out, self.lite, &self.options, self.pacing, &self.bundle);
+        let mids = self.streams.iter().filter_map(|stream| stream.mid.as_deref());
+        let taken: BTreeSet<&str> = mids.collect();
         for (index, stream) in self.streams.iter().enumerate() {
-            let mid = self.mid(index, stream);
-            self.write_stream(out, &mid, stream, template);
+            self.write_stream(out, &mid(index, stream, &taken), stream, template);
         }
         sdp
     }
 
     fn candidate_count(&self) -> usize {
         self.streams.iter().map(|stream| stream.candidates.len()).sum()
-    }
-
-    /// Returns the mid of a stream: its own, or its number, made unlike all others.
-    fn mid(&self, index: usize, stream: &StreamDescription) -> String {
-        if let Some(mid) = stream.mid.as_ref().filter(|mid| is_word(mid)) {
-            return mid.clone();
-        }
-        let mut mid = index.to_string();
-        while self.streams.iter().any(|other| other.mid.as_ref() == Some(&mid)) {
-            mid.insert(0, '_');
-        }
-        mid
     }
 
     fn write_stream(
@@ -95,8 +86,21 @@ impl Description {
     }
 }
 
+/// Returns the mid of a stream: its own, or its number, made unlike all others.
+fn mid(index: usize, stream: &StreamDescription, taken: &BTreeSet<&str>) -> String {
+    if let Some(mid) = stream.mid.as_ref().filter(|mid| is_word(mid)) {
+        return mid.clone();
+    }
+    let mut mid = index.to_string();
+    while taken.contains(mid.as_str()) {
+        mid.insert(0, '_');
+    }
+    mid
+}
+
 /// Writes the ICE attributes of a section. A section that is inactive or has no bandwidth has
-/// them as well. [rfc8839-4.2.1.6-1]
+/// them as well. [rfc8839-4.2.1.6-1] The end of candidates stands by the credentials of its
+/// generation. [rfc8840-8.2-1] [rfc8840-8.2-2]
 fn write_ice(out: &mut String, stream: &StreamDescription) {
     write_credentials(out, stream.credentials.as_ref());
     if stream.mismatch {
@@ -156,7 +160,8 @@ pub(super) fn write_credentials(out: &mut String, credentials: Option<&Credentia
     }
 }
 
-/// Writes all candidates, in their order.
+/// Writes all candidates, in their order. [rfc8839-4.3.1-1] [rfc8839-4.3.2-1] [rfc8840-4.1.1-1]
+/// [rfc8840-4.1.3-1]
 pub(super) fn write_candidates(out: &mut String, candidates: &[Candidate]) {
     for candidate in candidates {
         line(out, format_args!("a={candidate}"));
@@ -173,7 +178,8 @@ pub(super) fn is_line(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-fn is_word(text: &str) -> bool {
+/// Returns whether the text is one word of visible characters.
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && is_visible(text)
 }
 
