@@ -4,6 +4,8 @@
 pub mod candidate;
 pub mod config;
 pub mod demux;
+#[cfg(feature = "tokio")]
+pub mod driver;
 mod endpoint;
 pub mod event;
 pub mod net;
@@ -14,6 +16,8 @@ pub mod stats;
 pub mod stun;
 mod time;
 
+#[cfg(feature = "tokio")]
+pub use driver::{Connection, ConnectionEvent, Node};
 pub use endpoint::{
     Agent, AgentMut, CandidateRejected, DescriptionRejected, Endpoint, Route, SendError, Server,
 };

@@ -5,10 +5,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::interfaces::InterfaceError;
-use crate::endpoint::{CandidateRejected, DescriptionRejected};
 use crate::event::{AgentState, FailedPair};
 use crate::sdp::{CandidateError, ParseError};
 use crate::signaling::SignalError;
+use crate::{CandidateRejected, DescriptionRejected};
 
 /// Why a node could not be bound.
 #[derive(Debug)]
@@ -204,13 +204,15 @@ impl fmt::Display for SignalRejected {
             Self::Message(error) => error.fmt(f),
             Self::Sdp(error) => write!(f, "the SDP does not scan: {error}"),
             Self::CandidateLine(error) => write!(f, "the candidate does not scan: {error}"),
-            Self::Description(error) => write!(f, "the description is not usable: {error}"),
-            Self::Candidate(error) => write!(f, "the candidate is not usable: {error}"),
+            Self::Description(error) => write!(f, "the description is not usable: {error:?}"),
+            Self::Candidate(error) => write!(f, "the candidate is not usable: {error:?}"),
             Self::UnexpectedAnswer => {
                 f.write_str("no answer is awaited; send an offer first, and one answer to each")
             }
             Self::Glare => f.write_str("both sides offered at once; answer the offer you got"),
-            Self::TooEarly => f.write_str("too many candidates before a description; send it first"),
+            Self::TooEarly => {
+                f.write_str("too many candidates before a description; send it first")
+            }
         }
     }
 }

@@ -193,8 +193,8 @@ fn is_base(ip: &IpAddr) -> bool {
         }
         IpAddr::V6(ip) => {
             let site_local = ip.segments().first().is_some_and(|first| first & 0xffc0 == 0xfec0);
-            let compatible = ip.segments().iter().take(6).all(|part| *part == 0)
-                && *ip != Ipv6Addr::LOCALHOST;
+            let compatible =
+                ip.segments().iter().take(6).all(|part| *part == 0) && *ip != Ipv6Addr::LOCALHOST;
             let mapped = ip.to_ipv4_mapped().is_some();
             let link_local = ip.is_unicast_link_local();
             !(site_local || compatible || mapped || link_local || ip.is_multicast())

@@ -70,6 +70,11 @@ impl Negotiation {
         core::mem::take(&mut self.awaiting_answer)
     }
 
+    /// Whether an offer of ours went out and was not answered yet.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.awaiting_answer
+    }
+
     /// Whether an offer of ours is on its way or about to be.
     pub(super) fn is_offering(&self) -> bool {
         self.awaiting_answer || self.due == Some(Kind::Offer)
