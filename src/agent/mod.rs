@@ -414,11 +414,10 @@ impl Agent {
             return;
         };
         let stream = self.core.local.base(base).map_or(0, |base| base.component.stream());
-        if self.core.config.trickle == Trickle::Full && self.core.gathering {
-            if let Some(candidate) = self.core.local.describe(id, &self.session.local.ufrag) {
+        if self.core.config.trickle == Trickle::Full && self.core.gathering
+            && let Some(candidate) = self.core.local.describe(id, &self.session.local.ufrag) {
                 cx.events.push_back(Event::LocalCandidate { agent: cx.id, stream, candidate });
             }
-        }
         if first {
             self.session.pair_base(base, &mut self.core);
         }
@@ -598,11 +597,10 @@ impl Agent {
             pair.counters.last_packet_received = Some(now);
             true
         };
-        if !count(&mut self.session) {
-            if let Some(previous) = &mut self.previous {
+        if !count(&mut self.session)
+            && let Some(previous) = &mut self.previous {
                 count(previous);
             }
-        }
     }
 
     /// Does what the passing of time demands, packets excepted.
@@ -655,11 +653,10 @@ impl Agent {
         may_start: bool,
         buf: &mut [u8],
     ) -> Option<Outgoing> {
-        if let Some(previous) = &mut self.previous {
-            if let Some(outgoing) = previous.poll_transmit(&mut self.core, cx, false, buf) {
+        if let Some(previous) = &mut self.previous
+            && let Some(outgoing) = previous.poll_transmit(&mut self.core, cx, false, buf) {
                 return Some(outgoing);
             }
-        }
         self.session.poll_transmit(&mut self.core, cx, may_start, buf)
     }
 
@@ -737,11 +734,10 @@ impl Agent {
         if let Some(pair) = selected(&self.session) {
             return self.lite_may_send(id).then_some((current, pair));
         }
-        if let Some(previous) = self.previous.as_deref() {
-            if let Some(pair) = selected(previous) {
+        if let Some(previous) = self.previous.as_deref()
+            && let Some(pair) = selected(previous) {
                 return Some((previous.generation, pair));
             }
-        }
         let failed = self
             .session
             .streams

@@ -30,10 +30,10 @@ impl Session {
             }
             let id = component.id;
             let due = self.nomination_time(id, core);
-            if due.is_some_and(|at| cx.now >= at) {
-                if let Some((best, _)) = self.best_valid(id, core, cx.now) {
-                    self.nominate(best, core, cx);
-                }
+            let due = due.is_some_and(|at| cx.now >= at);
+            let best = self.best_valid(id, core, cx.now).map(|(best, _)| best);
+            if let Some(best) = best.filter(|_| due) {
+                self.nominate(best, core, cx);
             }
         }
     }
@@ -279,7 +279,7 @@ impl Session {
                     && component.selected.is_none()
                     && self.valid_pairs(component.id).next().is_none()
             });
-            if !(running && lacking && !open && !core.gathering) {
+            if !running || !lacking || open || core.gathering {
                 continue;
             }
             if let Some(checklist) = self.checklist_mut(stream) {

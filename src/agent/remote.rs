@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation};
 use crate::config::{AgentConfig, Limits};
-use crate::net::{Protocol, canonical};
+use crate::net::{ComponentId, Protocol, canonical};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
 
@@ -166,14 +166,14 @@ impl RemoteStream {
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
-        stream: u16,
-        component: u16,
+        component: ComponentId,
         address: SocketAddr,
         priority: u32,
         now: Instant,
         limits: &Limits,
         keep: impl Fn(RemoteId) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
+        let (stream, component) = (component.stream(), component.number());
         let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
         let mut forgotten = None;
         if known().count() >= usize::from(limits.peer_reflexive) {

@@ -19,16 +19,18 @@ impl Agent {
     /// [rfc8445-14.2-2] [rfc8838-3-3a] [rfc8838-3-3b] [rfc8840-4-2]
     pub(crate) fn local_description(&self) -> Description {
         let config = &self.core.config;
-        let mut description = Description::default();
-        description.lite = self.core.is_lite();
-        description.options = IceOptions {
-            ice2: true,
-            trickle: config.trickle != Trickle::Off,
-            renomination: config.nomination.renomination,
-            other: Vec::new(),
-        };
         let proposes = !self.core.is_lite() && config.ta != TA_DEFAULT;
-        description.pacing = proposes.then_some(config.ta);
+        let mut description = Description {
+            lite: self.core.is_lite(),
+            options: IceOptions {
+                ice2: true,
+                trickle: config.trickle != Trickle::Off,
+                renomination: config.nomination.renomination,
+                other: Vec::new(),
+            },
+            pacing: proposes.then_some(config.ta),
+            ..Description::default()
+        };
         for stream in 0..config.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { break };
             description.streams.push(self.describe_stream(stream));
@@ -38,12 +40,15 @@ impl Agent {
 
     fn describe_stream(&self, stream: u16) -> StreamDescription {
         let local = &self.session.local;
-        let mut section = StreamDescription::default();
-        section.mid = Some(stream.to_string());
-        section.credentials = Some(Credentials {
-            ufrag: local.ufrag.to_string(),
-            password: local.password.to_string(),
-        });
+        let mut section = StreamDescription {
+            mid: Some(stream.to_string()),
+            credentials: Some(Credentials {
+                ufrag: local.ufrag.to_string(),
+                password: local.password.to_string(),
+            }),
+            end_of_candidates: !self.core.gathering,
+            ..StreamDescription::default()
+        };
         for (id, candidate) in self.core.local.candidates() {
             let base = self.core.local.base(candidate.base);
             let ours = base.is_some_and(|b| b.usable && b.component.stream() == stream);
@@ -53,7 +58,6 @@ impl Agent {
         }
         // Component by component. [rfc8838-17-1a] [rfc8838-17-1b]
         section.candidates.sort_by_key(|candidate| candidate.component);
-        section.end_of_candidates = !self.core.gathering;
         section
     }
 
@@ -69,14 +73,12 @@ impl Agent {
 
     /// Statistics of this generation.
     pub(crate) fn stats(&self) -> AgentStats {
-        let mut stats = AgentStats::default();
-        stats.selected_changes = self.core.selected_changes;
-        stats.local = self
-            .core
-            .local
-            .candidates()
-            .filter_map(|(id, _)| local_stats(&self.core, id))
-            .collect();
+        let local = self.core.local.candidates();
+        let mut stats = AgentStats {
+            selected_changes: self.core.selected_changes,
+            local: local.filter_map(|(id, _)| local_stats(&self.core, id)).collect(),
+            ..AgentStats::default()
+        };
         for (stream, known) in self.session.streams.iter().enumerate() {
             let Ok(stream) = u16::try_from(stream) else { break };
             let Some(remote) = &known.remote else { continue };

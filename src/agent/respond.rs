@@ -11,7 +11,7 @@ use super::consent::Consent;
 use super::local::BaseId;
 use super::pair::{Nominated, PairId, PairState, Valid};
 use super::remote::RemoteId;
-use super::session::{EarlyCheck, Session};
+use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
 
 /// A check of the peer's, as far as it concerns this generation.
@@ -191,8 +191,7 @@ impl Session {
         let limits = &core.config.limits;
         let keep = |id| pairs.iter().any(|(_, pair)| pair.remote == id && pair.valid.is_some());
         let (id, forgotten) = remotes.add_peer_reflexive(
-            stream,
-            number,
+            request.component,
             request.from,
             request.priority,
             cx.now,
@@ -321,10 +320,11 @@ impl Session {
     /// [rfc8445-7.3.1.4-p6]
     fn revive_checklist(&mut self, id: PairId) {
         let Some(stream) = self.pairs.get(id).map(|pair| pair.component.stream()) else { return };
-        if let Some(checklist) = self.checklist_mut(stream) {
-            if checklist.state == super::session::ChecklistState::Failed {
-                checklist.state = super::session::ChecklistState::Running;
-            }
+        let failed = self
+            .checklist_mut(stream)
+            .filter(|checklist| checklist.state == ChecklistState::Failed);
+        if let Some(checklist) = failed {
+            checklist.state = ChecklistState::Running;
         }
     }
 
