@@ -1,6 +1,7 @@
 //! floe is ICE (RFC 8445): what gets two peers a direct, authenticated path through NATs and
 //! firewalls.
 
+mod agent;
 pub mod candidate;
 pub mod config;
 pub mod demux;
@@ -8,6 +9,7 @@ pub mod demux;
 pub mod driver;
 mod endpoint;
 pub mod event;
+mod gather;
 pub mod net;
 mod rng;
 pub mod sdp;
@@ -16,12 +18,12 @@ pub mod stats;
 pub mod stun;
 mod time;
 
+pub use agent::{CandidateRejected, DescriptionRejected, SendError};
 #[cfg(feature = "tokio")]
 pub use driver::{Connection, ConnectionEvent, Node};
-pub use endpoint::{
-    Agent, AgentMut, CandidateRejected, DescriptionRejected, Endpoint, Route, SendError, Server,
-};
+pub use endpoint::{Agent, AgentMut, Endpoint, Route};
 pub use event::{AgentState, Event};
+pub use gather::Server;
 pub use net::{
     AgentId, ComponentId, DropReason, HEADROOM, Protocol, Received, ServerId, Socket, SocketId,
     TAILROOM, Transmit,

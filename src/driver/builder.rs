@@ -218,7 +218,7 @@ impl NodeBuilder {
             }
             for address in addresses {
                 let mut server = Server::stun(address);
-                server.group = group;
+                server.group = Some(group);
                 let id = core.endpoint.add_server(now, server);
                 core.servers.insert(id, address);
             }

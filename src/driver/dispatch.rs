@@ -60,8 +60,9 @@ impl Core {
                 member.link.event(ConnectionEvent::Selected(pair));
             }
             Event::RestartedByPeer { agent } => {
+                let gathered = self.has_gathered(agent);
                 let Some(member) = self.members.get_mut(&agent) else { return };
-                member.negotiation.restarted();
+                member.negotiation.restarted(gathered);
                 member.link.event(ConnectionEvent::Restarting { by_peer: true });
                 member.link.nudge();
             }
@@ -77,6 +78,10 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn has_gathered(&self, agent: AgentId) -> bool {
+        self.endpoint.agent(agent).is_some_and(|agent| !agent.is_gathering())
     }
 
     fn state(&self, agent: AgentId, state: AgentState) {
@@ -136,9 +141,10 @@ impl Core {
         let now = self.clock.now();
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return };
         handle.restart();
+        let gathered = self.has_gathered(agent);
         let Some(member) = self.members.get_mut(&agent) else { return };
         info!(%agent, "restarting");
-        member.negotiation.restarted();
+        member.negotiation.restarted(gathered);
         member.negotiation.offer();
         member.link.event(ConnectionEvent::Restarting { by_peer: false });
         member.link.nudge();
@@ -148,7 +154,7 @@ impl Core {
     /// Closes an agent and ends its connection.
     pub(super) fn close(&mut self, agent: AgentId) {
         let now = self.clock.now();
-        if let Some(mut handle) = self.endpoint.agent_mut(now, agent) {
+        if let Some(handle) = self.endpoint.agent_mut(now, agent) {
             handle.close();
         }
         if let Some(member) = self.members.remove(&agent) {

@@ -204,8 +204,8 @@ impl fmt::Display for SignalRejected {
             Self::Message(error) => error.fmt(f),
             Self::Sdp(error) => write!(f, "the SDP does not scan: {error}"),
             Self::CandidateLine(error) => write!(f, "the candidate does not scan: {error}"),
-            Self::Description(error) => write!(f, "the description is not usable: {error:?}"),
-            Self::Candidate(error) => write!(f, "the candidate is not usable: {error:?}"),
+            Self::Description(error) => write!(f, "the description is not usable: {error}"),
+            Self::Candidate(error) => write!(f, "the candidate is not usable: {error}"),
             Self::UnexpectedAnswer => {
                 f.write_str("no answer is awaited; send an offer first, and one answer to each")
             }

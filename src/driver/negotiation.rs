@@ -80,12 +80,16 @@ impl Negotiation {
         self.awaiting_answer || self.due == Some(Kind::Offer)
     }
 
-    /// A new generation began: nothing of the old one is signalled any more.
-    pub(super) fn restarted(&mut self) {
-        self.gathered = false;
+    /// A new generation began: nothing of the old one is signalled any more. `gathered` says
+    /// whether all its candidates are known already.
+    pub(super) fn restarted(&mut self, gathered: bool) {
         self.described = false;
         self.candidates.clear();
+        self.gathered = false;
         self.end_due = false;
+        if gathered {
+            self.gathered();
+        }
     }
 
     /// A candidate was found. One found before the description travels in it.
@@ -203,7 +207,7 @@ mod tests {
         assert!(!negotiation.answered());
         negotiation.found(0, candidate(1));
         negotiation.gathered();
-        negotiation.restarted();
+        negotiation.restarted(false);
         assert_eq!(negotiation.next(), None);
         negotiation.offer();
         assert_eq!(negotiation.next(), Some(Next::Description(Kind::Offer)));
