@@ -378,8 +378,17 @@ impl Connection {
             let shared = self.shared();
             shared.lock().restart(shared, agent);
         } else {
-            restart_on_fresh_sockets(self.shared(), agent).await;
+            self.rebind().await;
         }
+    }
+
+    /// Binds fresh sockets to the addresses that the machine has now and restarts on them: for
+    /// when the network changed, or the path died though the connection does not know it yet.
+    ///
+    /// Where no other connection shares the old sockets they are closed, and data waits for the
+    /// new path.
+    pub async fn rebind(&self) {
+        restart_on_fresh_sockets(self.shared(), self.link().agent).await;
     }
 
     /// The node whose sockets the connection uses.

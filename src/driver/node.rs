@@ -211,6 +211,7 @@ pub(super) async fn restart_on_fresh_sockets(shared: &Arc<Shared>, agent: AgentI
     if core.closing || !core.members.contains_key(&agent) {
         return;
     }
+    let mut retired = None;
     match bases {
         Ok(mut bases) => {
             for base in &mut bases {
@@ -218,22 +219,29 @@ pub(super) async fn restart_on_fresh_sockets(shared: &Arc<Shared>, agent: AgentI
             }
             let _runtime = shared.runtime.enter();
             let set = core.sockets.iter().map(|socket| socket.set).max().unwrap_or(0) + 1;
-            if let Err(error) = bind_all(&mut core, &bases, set) {
-                warn!(%error, "no fresh sockets");
+            match bind_all(&mut core, &bases, set) {
+                Ok(()) => retired = Some(set),
+                Err(error) => warn!(%error, "no fresh sockets"),
             }
-            retire(&mut core, set);
         }
         Err(error) => warn!(%error, "no fresh sockets"),
     }
     core.restart(shared, agent);
+    if let Some(set) = retired {
+        retire(&mut core, agent, set);
+    }
 }
 
-/// Takes sockets out of service that are older than the last set and carry no selected pair.
-fn retire(core: &mut Core, newest: u32) {
-    let in_use: Vec<SocketAddr> = core
-        .members
-        .values()
-        .filter_map(|member| member.link.status().selected.map(|pair| pair.base))
+/// Takes old sockets out of service.
+///
+/// A connection that is alone on its node leaves all of them, so that no check is spent on the
+/// 5-tuples that died. Where others share them, the last set stays, and what carries a selected
+/// pair of theirs.
+fn retire(core: &mut Core, agent: AgentId, newest: u32) {
+    let others = || core.members.iter().filter(|(other, _)| **other != agent);
+    let in_use: Vec<SocketAddr> = others()
+        .filter_map(|(_, member)| member.link.status().selected.map(|pair| pair.base))
         .collect();
-    core.keep_sockets(|socket| socket.set + 1 >= newest || in_use.contains(&socket.address));
+    let oldest = if others().next().is_some() { newest.saturating_sub(1) } else { newest };
+    core.keep_sockets(|socket| socket.set >= oldest || in_use.contains(&socket.address));
 }

@@ -167,6 +167,7 @@ impl Core {
             Next::Description(kind) => {
                 let version = member.negotiation.version();
                 let sdp = description.to_sdp(&SessionTemplate::new(member.session, version));
+                tracing::trace!(sdp, "describing");
                 match kind {
                     Kind::Offer => Signal::Offer { sdp },
                     Kind::Answer => Signal::Answer { sdp },

@@ -30,6 +30,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 const RECOVER_LIMIT: Duration = Duration::from_secs(35);
 /// How long another pair may take to step in after the old one was found dead.
 const GRACE: Duration = Duration::from_secs(1);
+/// Between two datagrams that ask whether the path is back.
+const PROBE: Duration = Duration::from_millis(20);
+const PROBE_TEXT: &[u8] = b"still there?";
 /// How long data may take there and back before it is sent again.
 const ECHO: Duration = Duration::from_millis(250);
 
@@ -308,47 +311,34 @@ async fn recover(
     right: &mut Side,
     restarted: &mut bool,
 ) -> Result<(), Failure> {
+    let mut probes = tokio::time::interval(PROBE);
+    let (mut arrived_left, mut arrived_right) = (false, false);
     let mut dead_since: Option<Instant> = None;
-    loop {
-        let probe = probe(left, right);
-        if probe.await {
-            return Ok(());
-        }
-        while let Ok(event) = timeout(Duration::ZERO, next(left, right)).await {
-            let (side, event) = event?;
-            if let ConnectionEvent::Restarting { .. } = event {
-                *restarted = true;
+    while !(arrived_left && arrived_right) {
+        let (to_left, to_right) = (left.connection.clone(), right.connection.clone());
+        let (mut left_buf, mut right_buf) = ([0; 64], [0; 64]);
+        tokio::select! {
+            event = next(left, right) => {
+                let (side, event) = event?;
+                *restarted |= matches!(event, ConnectionEvent::Restarting { .. });
+                side.show(output, event);
             }
-            side.show(output, event);
+            _ = probes.tick() => {
+                let _ = to_right.try_send(PROBE_TEXT);
+                let _ = to_left.try_send(PROBE_TEXT);
+            }
+            Ok(_) = to_left.recv(&mut left_buf) => arrived_left = true,
+            Ok(_) = to_right.recv(&mut right_buf) => arrived_right = true,
         }
-        let dead = |side: &Side| match side.state {
-            AgentState::Disconnected | AgentState::Failed => true,
-            AgentState::New
-            | AgentState::Checking
-            | AgentState::Connected
-            | AgentState::Completed
-            | AgentState::Closed => false,
-        };
-        if dead(left) || dead(right) {
+        if left.is_dead() || right.is_dead() {
             let since = *dead_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= GRACE && !*restarted {
                 *restarted = true;
-                left.connection.restart().await;
+                if left.is_dead() { left } else { right }.connection.rebind().await;
             }
         }
     }
-}
-
-/// Sends a datagram each way; whether both arrived in time.
-async fn probe(left: &Side, right: &Side) -> bool {
-    for (from, to) in [(left, right), (right, left)] {
-        let _ = from.connection.try_send(b"still there?");
-        let mut buf = [0; 64];
-        if timeout(ECHO, to.connection.recv(&mut buf)).await.is_err() {
-            return false;
-        }
-    }
-    true
+    Ok(())
 }
 
 /// Sends `text` until it arrives, a few times at most; returns when it did.
@@ -439,16 +429,19 @@ impl Side {
         Self { name, node, connection, events, state: AgentState::New }
     }
 
+    fn is_dead(&self) -> bool {
+        match self.state {
+            AgentState::Disconnected | AgentState::Failed => true,
+            AgentState::New
+            | AgentState::Checking
+            | AgentState::Connected
+            | AgentState::Completed
+            | AgentState::Closed => false,
+        }
+    }
+
     fn is_selected(&self) -> bool {
-        self.connection.selected().is_some()
-            && match self.state {
-                AgentState::Connected | AgentState::Completed => true,
-                AgentState::New
-                | AgentState::Checking
-                | AgentState::Disconnected
-                | AgentState::Failed
-                | AgentState::Closed => false,
-            }
+        self.connection.selected().is_some() && self.state == AgentState::Completed
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
