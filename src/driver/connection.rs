@@ -248,6 +248,9 @@ impl Connection {
 
     /// Sends one datagram on the pair in use; waits while the socket is full.
     ///
+    /// Data shares its port with STUN, told apart by the first octet, which must be 16 or more:
+    /// so it is with DTLS, RTP, QUIC and text. [RFC 7983]
+    ///
     /// `Ok` says that it left, not that it arrived. Dropped early, it was sent whole or not at all.
     ///
     /// # Errors
@@ -259,6 +262,7 @@ impl Connection {
             match sent {
                 DataSent::Done => return Ok(()),
                 DataSent::TooLong => return Err(TransmitError::TooLong),
+                DataSent::FirstOctet => return Err(TransmitError::FirstOctet),
                 DataSent::Refused(error) => return Err(self.refused(error)),
                 DataSent::Full(socket) => {
                     let _ = socket.writable().await;
@@ -277,6 +281,7 @@ impl Connection {
         match self.shared().lock().send_data(self.link().agent, data) {
             DataSent::Done | DataSent::Full(_) => Ok(()),
             DataSent::TooLong => Err(TransmitError::TooLong),
+            DataSent::FirstOctet => Err(TransmitError::FirstOctet),
             DataSent::Refused(error) => Err(self.refused(error)),
         }
     }

@@ -146,6 +146,10 @@ pub enum TransmitError {
     UnknownComponent,
     /// The datagram is longer than the path carries: send less at a time.
     TooLong,
+    /// The datagram is empty or begins with an octet below 16, which on a port that ICE shares
+    /// means STUN or nothing known, so the peer would drop it: put another octet first.
+    /// [rfc7983-7-1a]
+    FirstOctet,
     /// The connection is closed.
     Closed,
 }
@@ -157,6 +161,10 @@ impl fmt::Display for TransmitError {
             Self::ConsentExpired => "the peer's consent expired; restart",
             Self::UnknownComponent => "the agent has no such component",
             Self::TooLong => "the datagram is longer than the path carries",
+            Self::FirstOctet => {
+                "an empty datagram, or one that begins with an octet below 16, is not taken for \
+                 data; put another octet first"
+            }
             Self::Closed => "the connection is closed",
         })
     }

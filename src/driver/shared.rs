@@ -19,6 +19,7 @@ use super::negotiation::Negotiation;
 use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
+use crate::demux::Class;
 use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
 use crate::time::Instant;
 
@@ -296,6 +297,10 @@ impl Core {
         else {
             return DataSent::TooLong;
         };
+        match Class::of(data) {
+            Class::Stun | Class::Unknown => return DataSent::FirstOctet,
+            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {}
+        }
         let now = self.clock.now();
         let mut buffer = core::mem::take(&mut self.buffer);
         if let Some(payload) = buffer.get_mut(HEADROOM..end) {
@@ -347,6 +352,8 @@ pub(super) enum DataSent {
     Full(Arc<UdpSocket>),
     /// It is longer than the path carries.
     TooLong,
+    /// The peer would not take it for data.
+    FirstOctet,
     /// The agent has no pair for it.
     Refused(crate::SendError),
 }

@@ -334,7 +334,8 @@ async fn recover(
             let since = *dead_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= GRACE && !*restarted {
                 *restarted = true;
-                if left.is_dead() { left } else { right }.connection.rebind().await;
+                let dead = if left.is_dead() { to_left } else { to_right };
+                dead.rebind().await;
             }
         }
     }
