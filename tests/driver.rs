@@ -1,4 +1,11 @@
 //! The driver over real sockets on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 #![cfg(feature = "tokio")]
 
 use std::future::Future;

@@ -1,4 +1,11 @@
 //! The tool as its users meet it: processes, pipes, exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 #![cfg(feature = "cli")]
 
 use std::process::Stdio;

@@ -19,6 +19,7 @@ use super::negotiation::Negotiation;
 use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
+use crate::candidate::Candidate;
 use crate::demux::Class;
 use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
 use crate::time::Instant;
@@ -61,6 +62,8 @@ pub(super) struct Member {
     /// Restarts of our own accord since the connection could send last.
     pub(super) restarts: u8,
     pub(super) session: u64,
+    /// Our candidates of this generation that the application was told of.
+    pub(super) told: Vec<Candidate>,
     /// Candidates of the peer that came before its description.
     pub(super) early: Vec<crate::signaling::CandidateInit>,
 }
