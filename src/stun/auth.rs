@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_key_longer_than_a_block_is_hashed_first() {
         let long = [b'x'; 100];
-        let hashed: [u8; 20] = Sha1::digest(long).into();
+        let hashed: [u8; 20] = sha1::Sha1::digest(long).into();
         let (mut a, mut b) = ([0; 20], [0; 20]);
         IntegrityKey::short_term(&long).sign(b"message", &mut a);
         IntegrityKey::short_term(&hashed).sign(b"message", &mut b);
