@@ -158,6 +158,18 @@ impl Pairs {
         Some(pair)
     }
 
+    /// How many places there are, some of them free.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The pair at a place: for walking over pairs while they change.
+    pub(super) fn at(&self, place: usize) -> Option<(PairId, &Pair)> {
+        let (epoch, pair) = self.slots.get(place)?;
+        let slot = u16::try_from(place).ok()?;
+        Some((PairId { slot, epoch: *epoch }, pair.as_ref()?))
+    }
+
     /// All pairs, in no order that means anything (but always the same).
     pub(super) fn iter(&self) -> impl Iterator<Item = (PairId, &Pair)> {
         self.slots.iter().enumerate().filter_map(|(slot, (epoch, pair))| {

@@ -48,6 +48,8 @@ pub(super) struct RemoteStream {
     candidates: Vec<RemoteCandidate>,
     /// Whether the peer said that no more candidates will come.
     pub(super) ended: bool,
+    /// Whether all its candidates are known, as it said so or does not trickle.
+    pub(super) complete: bool,
 }
 
 /// What happened to a signalled candidate.
@@ -69,6 +71,7 @@ impl RemoteStream {
             key: IntegrityKey::short_term(credentials.password.as_bytes()),
             candidates: Vec::new(),
             ended: false,
+            complete: false,
         }
     }
 

@@ -171,20 +171,14 @@ impl Endpoint {
         let (index, generation) = self.free_slot();
         let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         let (sockets, bases) = self.bases_for(&config);
-        self.gatherer.gather();
-        let pending = self.gatherer.is_pending(|socket| sockets.contains(&socket));
-        let gathers = pending && config.mode == crate::config::Mode::Full;
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
-        let agent = Core::new(&mut cx, config, &bases, gathers);
+        let agent = Core::new(&mut cx, config, &bases);
         self.routes.add_ufrag(agent.ufrag(), id.index);
-        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
-            slot.gathering = gathers.then_some(Gathering { until });
         }
-        self.add_known_mappings(index);
-        self.touch(index);
+        self.begin_gathering(index);
         id
     }
 
@@ -249,6 +243,9 @@ impl Endpoint {
     }
 
     fn advance(&mut self) {
+        if self.gatherer.deadline().is_some_and(|at| at <= self.now) {
+            self.release_mappings();
+        }
         while let Some(gathered) = self.gatherer.handle_timeout(self.now) {
             self.take_gathered(gathered);
         }
