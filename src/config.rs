@@ -115,12 +115,7 @@ pub struct Retransmission {
 
 impl Default for Retransmission {
     fn default() -> Self {
-        Self {
-            rto: Duration::from_millis(500),
-            rc: 7,
-            rm: 16,
-            ti: Duration::from_millis(39_500),
-        }
+        Self { rto: Duration::from_millis(500), rc: 7, rm: 16, ti: Duration::from_millis(39_500) }
     }
 }
 

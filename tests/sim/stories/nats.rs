@@ -1,0 +1,148 @@
+//! Every pair of NATs: mapping × filtering against mapping × filtering.
+
+use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
+
+use crate::nat::{Depends, Hairpin, Nat};
+use crate::world::{Seed, World, millis, secs};
+
+const ALL: [Depends; 3] = [Depends::Independent, Depends::Address, Depends::AddressAndPort];
+
+/// Whether a direct path exists that connectivity checks can find: worked out from what NATs do,
+/// without looking at any agent.
+fn direct(a: Nat, b: Nat) -> bool {
+    let hard = |nat: Nat| nat.mapping != Depends::Independent;
+    let strict = |nat: Nat| nat.filtering == Depends::AddressAndPort;
+    match (hard(a), hard(b)) {
+        (false, false) => true,
+        (true, false) => !strict(b),
+        (false, true) => !strict(a),
+        (true, true) => {
+            let both_per_port =
+                a.mapping == Depends::AddressAndPort && b.mapping == Depends::AddressAndPort;
+            !strict(a) && !strict(b) && !both_per_port
+        }
+    }
+}
+
+#[test]
+fn cones_meet_at_their_reflexive_addresses() {
+    let cones = [Nat::FULL_CONE, Nat::ADDRESS_RESTRICTED, Nat::PORT_RESTRICTED];
+    for (left_nat, right_nat) in cones.iter().flat_map(|a| cones.iter().map(move |b| (*a, *b))) {
+        let world = World::new(seed!());
+        let stun = world.stun("192.0.2.1:3478");
+        let left = world.host().behind(left_nat).using(stun);
+        let right = world.host().behind(right_nat).using(stun);
+        let call = world.call(left, right);
+
+        world.run_until(call.completed(), secs(3));
+        for side in [left, right] {
+            let (local, remote) = call.pair(side).kinds();
+            assert!(matches!(local, ServerReflexive | PeerReflexive), "{local:?}");
+            assert!(matches!(remote, ServerReflexive | PeerReflexive), "{remote:?}");
+        }
+        assert!(call.agree());
+    }
+}
+
+/// [rfc8445-7.2.5.3.1-1] [rfc8445-7.3.1.3-p1]
+#[test]
+fn a_symmetric_nat_reaches_a_full_cone_from_a_peer_reflexive_address() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let left = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let right = world.host().behind(Nat::FULL_CONE).using(stun);
+    let call = world.call(left, right);
+
+    world.run_until(call.completed(), secs(3));
+    assert_eq!(call.pair(left).kinds(), (PeerReflexive, ServerReflexive));
+    assert_eq!(call.pair(right).kinds(), (ServerReflexive, PeerReflexive));
+    assert!(call.agree());
+}
+
+/// [rfc8863-4-1] [rfc8863-4-2] [rfc8863-4-3] [rfc8863-4-4]
+#[test]
+fn two_symmetric_nats_fail_with_a_reason_for_each_pair_and_not_too_soon() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let left = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let right = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let call = world.call(left, right).without_restarts();
+
+    for side in [left, right] {
+        world.run_until(call.failed(side), secs(120));
+        assert!(world.elapsed() >= millis(39_500), "failed after {:?}", world.elapsed());
+    }
+    for side in [left, right] {
+        let (pairs, failures) = (call.stats(side).pairs, call.failures(side));
+        assert!(!failures.is_empty());
+        assert!(failures.len() >= pairs.len(), "{failures:?} explain {pairs:?}");
+    }
+}
+
+/// All mappings against all filterings, both ways round: connected where a path exists, failed
+/// with the PAC timer where none does.
+#[test]
+fn every_pair_of_nats_does_as_well_as_it_can() {
+    let kinds: Vec<Nat> =
+        ALL.into_iter().flat_map(|m| ALL.into_iter().map(move |f| Nat::new(m, f))).collect();
+    let Seed(seed) = seed!();
+    let mut wrong = Vec::new();
+    for (n, (a, b)) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (*a, *b))).enumerate() {
+        let world = World::new(Seed(seed.wrapping_add(n as u64)));
+        let stun = world.stun("192.0.2.1:3478");
+        let left = world.host().behind(a).using(stun);
+        let right = world.host().behind(b).using(stun);
+        let call = world.call(left, right).without_restarts();
+
+        let met = world.happens(call.completed(), secs(60)) && call.agree();
+        if met != direct(a, b) {
+            let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
+            wrong.push(format!(
+                "{} x {}: {}",
+                cell(a),
+                cell(b),
+                if met { "met" } else { "failed" }
+            ));
+        }
+        assert!(world.packets() < 3000, "{} packets in cell {n}", world.packets());
+    }
+    assert!(wrong.is_empty(), "{} of 81 cells: {wrong:#?}", wrong.len());
+}
+
+#[test]
+fn hosts_behind_one_carrier_nat_meet_by_hairpin() {
+    for hairpin in [Hairpin::External, Hairpin::Internal] {
+        let world = World::new(seed!());
+        let stun = world.stun("192.0.2.1:3478");
+        let carrier = world.lan().behind(Nat::FULL_CONE.with_hairpin(hairpin));
+        let left = world.host().on(world.lan().behind_within(Nat::FULL_CONE, carrier)).using(stun);
+        let right = world.host().on(world.lan().behind_within(Nat::FULL_CONE, carrier)).using(stun);
+        let call = world.call(left, right);
+
+        world.run_until(call.completed(), secs(5));
+        call.send(left, b"\x80round the corner").unwrap();
+        call.send(right, b"\x80and back").unwrap();
+        world.run_for(millis(25));
+        assert_eq!((call.heard(left), call.heard(right)), (1, 1), "{hairpin:?}");
+    }
+}
+
+/// The consent checks alone keep a mapping alive that is forgotten after 20 s of silence.
+/// [rfc8445-11-5]
+#[test]
+fn a_quiet_call_outlives_a_forgetful_nat() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let forgetful = Nat::PORT_RESTRICTED.with_timeout(secs(20));
+    let left = world.host().behind(forgetful).using(stun);
+    let right = world.host().behind(forgetful).using(stun);
+    let call = world.call(left, right).without_restarts();
+
+    world.run_until(call.completed(), secs(3));
+    let before = call.pair(left);
+    world.run_for(secs(600));
+    assert_eq!(call.pair(left).remote(), before.remote());
+    call.send(left, b"\x80still there?").unwrap();
+    world.run_for(millis(25));
+    assert_eq!(call.heard(right), 1);
+}
