@@ -41,8 +41,8 @@ pub struct PairEnd {
 pub struct SelectedPair {
     /// Our end.
     pub local: PairEnd,
-    /// The socket that our end is on.
-    pub socket: SocketId,
+    /// The local address that packets leave from.
+    pub base: SocketAddr,
     /// The peer's end.
     pub remote: PairEnd,
     /// The latest round-trip time.
@@ -65,6 +65,8 @@ pub enum PairFailure {
     Integrity,
     /// The peer withdrew its consent, or it expired. [RFC 7675]
     ConsentLost,
+    /// The packets that the configuration allows to addresses that never answered are used up.
+    Budget,
 }
 
 /// A pair and why it failed, for [`Agent::failures`](crate::Agent::failures).

@@ -10,6 +10,7 @@ pub mod net;
 mod rng;
 pub mod sdp;
 pub mod stats;
+pub mod stun;
 mod time;
 
 pub use endpoint::{

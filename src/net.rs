@@ -90,8 +90,8 @@ pub struct Socket {
     pub protocol: Protocol,
     /// The concrete address and port that the socket is bound to.
     pub address: SocketAddr,
-    /// The component number that the socket serves in every agent and stream, 1..=256.
-    pub component: u16,
+    /// The component that the socket serves in every agent that uses it.
+    pub component: ComponentId,
     /// What it costs to send here, 0 (free) to 999: direct paths of lower cost are preferred.
     pub network_cost: u16,
     /// False for an interface known to be unreliable: it goes after the others and is not
@@ -109,16 +109,16 @@ impl Socket {
         Self {
             protocol: Protocol::Udp,
             address: canonical(address),
-            component: 1,
+            component: ComponentId::FIRST,
             network_cost: 0,
             reliable: true,
             signalled: true,
         }
     }
 
-    /// Sets the component number that the socket serves, 1..=256.
+    /// Sets the component that the socket serves.
     #[must_use]
-    pub fn with_component(mut self, component: u16) -> Self {
+    pub fn with_component(mut self, component: ComponentId) -> Self {
         self.component = component;
         self
     }

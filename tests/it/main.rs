@@ -1,0 +1,15 @@
+//! What the RFCs demand, one file for each, one test for each claim.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod rfc8838_sdp;
+mod rfc8839;
+mod rfc8840;
+mod sdp_corpus;
+mod sdp_properties;
