@@ -12,8 +12,9 @@ use floe::stats::AgentStats;
 use floe::{Agent, AgentMut, AgentState, ComponentId, Event, Instant, SendError};
 
 use crate::host::Host;
+use crate::network::What;
 use crate::signalling::{Act, CallState, Delivery, Side, Signal};
-use crate::world::{BEGINNING, What, World};
+use crate::world::{BEGINNING, World};
 
 /// A call; side 0 called side 1.
 #[derive(Clone, Copy)]
@@ -144,11 +145,6 @@ impl<'w> Call<'w> {
         move || self.both(|side| side.state == Some(AgentState::Failed))
     }
 
-    /// Whether a side may send on the first component.
-    pub(crate) fn sendable(self, host: Host<'w>) -> impl Fn() -> bool + use<'w> {
-        move || self.read(host, |side| side.sendable.contains_key(&ComponentId::FIRST))
-    }
-
     /// Whether both sides may send on the first component.
     pub(crate) fn both_sendable(self) -> impl Fn() -> bool + use<'w> {
         move || self.both(|side| side.sendable.contains_key(&ComponentId::FIRST))
@@ -157,6 +153,11 @@ impl<'w> Call<'w> {
     /// Whether both sides know all their candidates.
     pub(crate) fn gathered(self) -> impl Fn() -> bool + use<'w> {
         move || self.both(|side| side.gathered.is_some())
+    }
+
+    /// Whether a side knows all its candidates.
+    pub(crate) fn has_gathered(self, host: Host<'_>) -> bool {
+        self.read(host, |side| side.gathered.is_some())
     }
 
     /// Whether a restart was recommended to a side.
@@ -268,9 +269,8 @@ impl<'w> Call<'w> {
     fn leads_to_the_other(self, a: Host<'_>, b: Host<'_>, component: ComponentId) -> bool {
         let (here, there) = (self.pair_of(a, component).0, self.pair_of(b, component).0);
         let inner = self.world.inner();
-        let (from, zone) = inner.hosts[a.id].socket(here.socket);
-        let (goal, _) = inner.hosts[b.id].socket(there.socket);
-        inner.path(zone, from, here.remote.address) == Some((there.remote.address, goal))
+        let zone = inner.hosts[a.id].zone_of(here.base);
+        inner.path(zone, here.base, here.remote.address) == Some((there.remote.address, there.base))
     }
 
     // What the sides do.

@@ -44,11 +44,11 @@ impl Guard {
 
     /// The host received a datagram.
     pub(crate) fn received(&mut self, now: Instant, path: Path, octets: &[u8]) {
-        if let Some((Kind::Success, id)) = wire::binding(octets) {
-            if self.asked.get(&id) == Some(&path) {
-                self.answered.insert(path, now);
-                self.authenticated.insert(path);
-            }
+        if let Some((Kind::Success, id)) = wire::binding(octets)
+            && self.asked.get(&id) == Some(&path)
+        {
+            self.answered.insert(path, now);
+            self.authenticated.insert(path);
         }
     }
 

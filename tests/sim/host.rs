@@ -12,8 +12,9 @@ use floe::{
 
 use crate::guard::{Guard, MAX_STEPS};
 use crate::nat::Nat;
+use crate::network::{INTERNET, Inner, Node, Packet, What};
 use crate::rng::Rng;
-use crate::world::{INTERNET, Inner, Lan, Node, Packet, Stun, What, World};
+use crate::world::{Lan, Stun, World};
 
 type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;
 
@@ -36,9 +37,10 @@ pub(crate) struct HostBox {
     pub(crate) packets: u64,
     interfaces: Vec<Interface>,
     servers: Vec<(SocketAddr, u32)>,
-    components: u16,
+    streams: Vec<u16>,
     tune: Vec<EndpointTune>,
     sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
+    unplugged: Vec<IpAddr>,
     bound: BTreeMap<SocketAddr, SocketId>,
     wake_at: Option<Instant>,
     wake_number: u64,
@@ -49,8 +51,13 @@ impl HostBox {
         self.endpoint.as_mut().expect("the host is in a call")
     }
 
+    /// The zone that a local address is in.
+    pub(crate) fn zone_of(&self, base: SocketAddr) -> usize {
+        self.sockets.values().find(|(address, _)| *address == base).expect("a base").1
+    }
+
     /// The address of a socket and the zone that it is in.
-    pub(crate) fn socket(&self, id: SocketId) -> (SocketAddr, usize) {
+    fn socket(&self, id: SocketId) -> (SocketAddr, usize) {
         self.sockets[&id]
     }
 }
@@ -69,7 +76,10 @@ impl Inner {
         let now = self.now;
         let mut endpoint = Endpoint::new(now, Arc::new(config), seed);
         let h = &mut self.hosts[host];
-        for component in 1..=h.components {
+        let streams = h.streams.iter().zip(0..);
+        let components = streams.flat_map(|(&count, stream)| (1..=count).map(move |n| (stream, n)));
+        for (stream, number) in components {
+            let component = ComponentId::new(stream, number).expect("a component's number");
             for interface in &h.interfaces {
                 let port = 40_000 + h.sockets.len() as u16;
                 let address = SocketAddr::new(interface.ip, port);
@@ -147,11 +157,13 @@ impl Inner {
         loop {
             let now = self.now;
             let endpoint = self.hosts[host].endpoint();
+            let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
             let transmit = endpoint.poll_transmit(now, &mut buf);
             let event = endpoint.poll_event();
             if transmit.is_none() && event.is_none() {
                 break;
             }
+            assert!(due, "host {host}: output was waiting, and poll_timeout did not say so");
             if let Some(transmit) = transmit {
                 let octets = &buf[transmit.range.clone()];
                 self.hosts[host].guard.sent((transmit.socket, transmit.to), octets);
@@ -195,6 +207,9 @@ impl Inner {
         h.packets += 1;
         let (from, zone) = h.socket(transmit.socket);
         self.packets += 1;
+        if h.unplugged.contains(&from.ip()) {
+            return;
+        }
         let packet = Packet {
             from,
             to: transmit.to,
@@ -204,6 +219,13 @@ impl Inner {
             toward: None,
         };
         self.launch(zone, packet);
+    }
+
+    /// Nothing goes out of or into the interface `ip` any more, and nobody is told.
+    pub(crate) fn unplug(&mut self, host: usize, ip: IpAddr) {
+        let h = &mut self.hosts[host];
+        h.bound.retain(|address, _| address.ip() != ip);
+        h.unplugged.push(ip);
     }
 
     /// Sends application data if the agent lets it pass.
@@ -268,9 +290,10 @@ impl<'w> Host<'w> {
             packets: 0,
             interfaces: vec![Interface { ip, zone: INTERNET }],
             servers: Vec::new(),
-            components: 1,
+            streams: vec![1],
             tune: Vec::new(),
             sockets: BTreeMap::new(),
+            unplugged: Vec::new(),
             bound: BTreeMap::new(),
             wake_at: None,
             wake_number: 0,
@@ -330,9 +353,9 @@ impl<'w> Host<'w> {
         self
     }
 
-    /// Opens a socket for each of `count` components.
-    pub(crate) fn with_components(self, count: u16) -> Self {
-        self.world.inner().hosts[self.id].components = count;
+    /// Opens a socket on each interface for every component of streams with so many components.
+    pub(crate) fn with_streams(self, streams: &[u16]) -> Self {
+        self.world.inner().hosts[self.id].streams = streams.to_vec();
         self
     }
 

@@ -18,6 +18,7 @@ mod guard;
 mod host;
 mod link;
 mod nat;
+mod network;
 mod rng;
 mod signalling;
 mod stun_server;

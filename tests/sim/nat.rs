@@ -248,3 +248,64 @@ impl NatBox {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{BEGINNING, secs};
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn nat(behaviour: Nat) -> NatBox {
+        NatBox::new(behaviour, at("198.18.0.1:0").ip(), 1, 0, Rng::new(1, "nat"))
+    }
+
+    #[test]
+    fn a_mapping_depends_on_what_its_name_says() {
+        let peers = [at("192.0.2.1:1"), at("192.0.2.1:2"), at("192.0.2.2:1")];
+        for (mapping, distinct) in
+            [(Depends::Independent, 1), (Depends::Address, 2), (Depends::AddressAndPort, 3)]
+        {
+            let mut nat = nat(Nat::new(mapping, Depends::Independent));
+            let mut seen =
+                peers.map(|to| nat.outbound(BEGINNING, at("10.1.0.2:40000"), to)).to_vec();
+            seen.sort();
+            seen.dedup();
+            assert_eq!(seen.len(), distinct, "{mapping:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_lets_in_what_its_name_says() {
+        let peers = [at("192.0.2.1:1"), at("192.0.2.1:2"), at("192.0.2.2:1")];
+        for (filtering, admitted) in
+            [(Depends::Independent, 3), (Depends::Address, 2), (Depends::AddressAndPort, 1)]
+        {
+            let mut nat = nat(Nat::new(Depends::Independent, filtering));
+            let port = nat.outbound(BEGINNING, at("10.1.0.2:40000"), peers[0]).port();
+            let admits =
+                |from: &&SocketAddr| nat.clone().inbound(BEGINNING, **from, port).is_some();
+            assert_eq!(peers.iter().filter(admits).count(), admitted, "{filtering:?}");
+        }
+    }
+
+    #[test]
+    fn a_silent_mapping_is_forgotten_and_a_used_one_is_not() {
+        let (inside, peer) = (at("10.1.0.2:40000"), at("192.0.2.1:1"));
+        let mut nat = nat(Nat::FULL_CONE.with_timeout(secs(30)));
+        let port = nat.outbound(BEGINNING, inside, peer).port();
+        assert_eq!(nat.outbound(BEGINNING + secs(29), inside, peer).port(), port);
+        assert_eq!(nat.inbound(BEGINNING + secs(58), peer, port), Some(inside));
+        assert_eq!(nat.inbound(BEGINNING + secs(59), peer, port), None);
+    }
+
+    #[test]
+    fn a_preserved_port_is_the_same_outside_unless_it_is_taken() {
+        let peer = at("192.0.2.1:1");
+        let mut nat = nat(Nat { ports: Ports::Preserve, ..Nat::FULL_CONE });
+        assert_eq!(nat.outbound(BEGINNING, at("10.1.0.2:40000"), peer).port(), 40_000);
+        assert_ne!(nat.outbound(BEGINNING, at("10.1.0.3:40000"), peer).port(), 40_000);
+    }
+}

@@ -12,7 +12,7 @@ use floe::{
     SendError, SocketId,
 };
 
-use crate::world::{Inner, What};
+use crate::network::{Inner, What};
 
 /// A message from one side to the other.
 #[derive(Clone, Debug)]

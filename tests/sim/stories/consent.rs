@@ -151,3 +151,17 @@ fn a_short_outage_passes() {
     assert_eq!(call.send(left, b"\x80back"), Ok(()));
     assert!(call.agree());
 }
+
+/// After close an agent neither sends nor answers nor speaks.
+#[test]
+fn a_closed_agent_is_silent() {
+    let world = World::new(seed!());
+    let (left, right, call) = connected_call(&world);
+
+    call.agent_mut(left, |mut agent| agent.close());
+    let (packets, events) = (left.packets(), call.events(left).len());
+    world.run_for(secs(120));
+    assert_eq!((left.packets(), call.events(left).len()), (packets, events));
+    assert_eq!(call.state(left), Some(floe::AgentState::Closed));
+    assert!(call.send(right, b"\x80anybody there?").is_err());
+}

@@ -33,9 +33,12 @@ fn with_none_but_dead_servers_gathering_ends_in_five_seconds() {
     let world = World::new(seed!());
     let dead = world.stun("192.0.2.1:3478").that_is(Temper::Dead);
     let (left, right) = (world.host().using(dead), world.host().using(dead));
+    let right = right.tune(|config| config.gather_timeout = secs(2));
     let call = world.call(left, right);
 
     world.run_until(call.completed(), secs(1));
+    world.run_until(|| call.has_gathered(right), secs(2));
+    assert!(world.elapsed() <= secs(2));
     world.run_until(call.gathered(), secs(5));
     assert!(world.elapsed() <= secs(5));
 }

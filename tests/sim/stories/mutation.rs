@@ -1,5 +1,6 @@
 //! Every bit of a check and of its answer, flipped on the way.
 
+use floe::DropReason;
 use floe::stats::AgentStats;
 
 use crate::host::Host;
@@ -44,6 +45,8 @@ fn flip_every_bit(
         delivered: call.heard(victim),
     };
     let before = view();
+    let dropped = || DropReason::ALL.iter().map(|r| victim.stats().dropped(*r)).sum::<u64>();
+    let dropped_before = dropped();
     let bits = (original.octets.len() - if mend { 8 } else { 0 }) * 8;
     for bit in 0..bits {
         let mut mutated = original.clone();
@@ -54,6 +57,9 @@ fn flip_every_bit(
         world.inject(zone, mutated);
         assert_eq!(view(), before, "bit {bit} of {}", wire::describe(&original.octets));
     }
+    // All but those that no longer look like STUN are counted.
+    let counted = dropped() - dropped_before;
+    assert!(counted > 0 && counted <= bits as u64, "{counted} of {bits} were counted");
     world.inject(zone, original);
     world.run_for(millis(100));
 }

@@ -125,3 +125,25 @@ fn a_call_comes_back_after_a_long_outage() {
     assert!(call.agree());
     assert_eq!(call.send(left, b"\x80back"), Ok(()));
 }
+
+/// One host on two networks: the one with the way to the peer dies, the other one takes over.
+#[test]
+fn a_host_on_two_networks_has_a_second_way() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let second = world.lan().behind(Nat::PORT_RESTRICTED);
+    let left = world.host().behind(Nat::PORT_RESTRICTED).also_on(second).using(stun);
+    let right = world.host().using(stun);
+    let call = world.call(left, right);
+    world.run_until(call.completed(), secs(3));
+    world.run_for(secs(10));
+
+    let dead = call.pair(left).0.base.ip();
+    world.inner().unplug(left.id, dead);
+    world.run_for(secs(45));
+    assert!(call.completed()(), "{:?}", call.states(left));
+    assert_ne!(call.pair(left).0.base.ip(), dead);
+    call.send(left, b"\x80over the other").unwrap();
+    world.run_for(millis(25));
+    assert_eq!(call.heard(right), 1);
+}
