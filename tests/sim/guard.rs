@@ -22,6 +22,8 @@ pub(crate) struct Guard {
     asked: BTreeMap<TransactionId, Path>,
     answered: BTreeMap<Path, Instant>,
     authenticated: BTreeSet<Path>,
+    /// A lite agent asks nobody: whoever it answered may be sent data. [rfc8445-12.1.1-2]
+    pub(crate) lite: bool,
 }
 
 impl Guard {
@@ -33,6 +35,7 @@ impl Guard {
             Some((Kind::Request, id)) => {
                 let before = self.asked.insert(id, path);
                 assert!(before.is_none_or(|p| p == path), "a transaction id was used twice");
+                assert!(!self.lite, "a lite agent sent a request to {}", path.1);
             }
             Some((Kind::Success, _)) => {
                 self.authenticated.insert(path);
@@ -60,6 +63,9 @@ impl Guard {
     /// Invariant: application data leaves only on a path that answered within 30 s.
     /// [rfc7675-5.1-1] [rfc7675-5.1-2]
     pub(crate) fn data_sent(&self, now: Instant, path: Path) {
+        if self.lite && self.authenticated.contains(&path) {
+            return;
+        }
         let answered = self.answered.get(&path);
         let age = answered.map(|at| now.since(*at));
         assert!(

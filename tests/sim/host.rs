@@ -91,7 +91,7 @@ impl Inner {
         }
         for (address, group) in &h.servers {
             let mut server = Server::stun(*address);
-            server.group = (*group).into();
+            server.group = Some(*group);
             endpoint.add_server(now, server);
         }
         h.endpoint = Some(endpoint);

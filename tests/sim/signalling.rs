@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use floe::candidate::Candidate;
-use floe::config::{AgentConfig, Role, Trickle};
+use floe::config::{AgentConfig, Mode, Role, Trickle};
 use floe::sdp::Description;
 use floe::{
     AgentId, AgentState, CandidateRejected, ComponentId, DescriptionRejected, Event, Instant,
@@ -154,6 +154,7 @@ impl Inner {
         }
         let host = s.host;
         self.power_on(host);
+        self.hosts[host].guard.lite |= config.mode == Mode::Lite;
         let agent = self.hosts[host].endpoint().add_agent(now, config);
         self.hosts[host].agents.insert(agent, (call, side));
         self.side(call, side).agent = Some(agent);

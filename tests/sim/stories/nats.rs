@@ -98,12 +98,14 @@ fn every_pair(Seed(seed): Seed, scope: Scope, ports: Ports) {
         let call = world.call(left, right).without_restarts();
 
         let met = world.happens(call.completed(), secs(60)) && call.agree();
+        let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
         if met != direct(a, b) {
-            let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
             let outcome = if met { "met" } else { "did not meet" };
             wrong.push(format!("{} and {} {outcome}", cell(a), cell(b)));
         }
-        assert!(world.packets() < 3000, "{} packets in cell {n}", world.packets());
+        if world.packets() > 1000 {
+            wrong.push(format!("{} and {}: {} packets", cell(a), cell(b), world.packets()));
+        }
     }
     assert!(wrong.is_empty(), "{} of 81 cells: {wrong:#?}", wrong.len());
 }
