@@ -152,6 +152,20 @@ fn a_short_outage_passes() {
     assert!(call.agree());
 }
 
+/// One direction dies. Whose requests are not answered stops first, and nobody sends in vain for
+/// longer than consent lasts.
+#[test]
+fn a_path_that_is_cut_one_way_is_noticed_by_both() {
+    let world = World::new(seed!());
+    let (left, right, call) = connected_call(&world);
+
+    world.link(left, right, |link| link.cut = true);
+    world.run_until(call.disconnected(left), secs(10));
+    world.run_until(call.disconnected(right), secs(10));
+    world.run_until(call.failed(left), secs(31));
+    world.run_until(call.failed(right), secs(31));
+}
+
 /// After close the agent is gone: whoever still checks it learns that nobody of that name is here,
 /// and nothing else is sent. [rfc8489-9.1.3-5] [rfc8445-7.3-4]
 #[test]
