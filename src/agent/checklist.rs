@@ -171,6 +171,7 @@ impl Session {
             foundation: (local.foundation, remote.foundation),
             class: PathClass { relays, cost: base.cost.max(remote.cost) },
             state,
+            revivals: 0,
             triggered: false,
             nomination_pending: None,
             valid: None,

@@ -81,6 +81,8 @@ pub(super) struct Pair {
     pub(super) foundation: (u16, u16),
     pub(super) class: PathClass,
     pub(super) state: PairState,
+    /// How often a check of the peer's brought the pair back after it had failed.
+    pub(super) revivals: u8,
     /// Whether a check of this pair waits in the triggered-check queue.
     pub(super) triggered: bool,
     /// Controlled: the peer nominated the pair, and our check of it is to succeed first.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::config::Role;
-use crate::event::Event;
+use crate::event::{Event, PairFailure};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
 
@@ -13,6 +13,10 @@ use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::remote::RemoteId;
 use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
+
+/// How often a failed pair is tried again because the peer checks it. Without a bound two sides
+/// whose answers take another way than their checks would revive each other for ever.
+const REVIVALS: u8 = 8;
 
 /// A check of the peer's, as far as it concerns this generation.
 struct Request {
@@ -313,9 +317,11 @@ impl Session {
                     check.resend = false;
                 }
             }
-            PairState::Failed(crate::event::PairFailure::ConsentLost) => return,
+            PairState::Failed(PairFailure::ConsentLost) => return,
+            PairState::Failed(_) if pair.revivals >= REVIVALS => return,
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
                 pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }
         }

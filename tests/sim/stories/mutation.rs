@@ -65,7 +65,9 @@ fn flip_every_bit(
         world.inject(zone, mutated);
         assert_eq!(view(), before, "bit {bit} of {}", wire::describe(&original.octets));
     }
-    assert!(dropped() - dropped_before >= stun.count() as u64, "each was dropped and counted");
+    // One bit makes a keepalive of a check, which asks for nothing.
+    let least = stun.count() as u64 - u64::from(wire::is(&original.octets, Kind::Request));
+    assert!(dropped() - dropped_before >= least, "each was dropped and counted");
     world.inject(zone, original);
     world.run_for(millis(100));
 }
