@@ -193,8 +193,7 @@ impl Session {
             return Some(known);
         }
         let limits = &core.config.limits;
-        // Only an address whose check failed makes room for another: two NATs that give each other
-        // new addresses would go on for ever.
+        // Only an address whose check failed makes room for another.
         let keep = |id| {
             let failed = |pair: &Pair| matches!(pair.state, PairState::Failed(_));
             pairs.iter().any(|(_, pair)| pair.remote == id && !failed(pair))
