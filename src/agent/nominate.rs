@@ -198,9 +198,9 @@ impl Session {
         pair.last_sent = cx.now;
         let component = pair.component;
         let Some(known) = self.component_mut(component) else { return };
-        known.selected = Some(id);
+        let changed = known.selected.replace(id) != Some(id);
         known.selected_since = cx.now;
-        core.selected_changes = core.selected_changes.saturating_add(1);
+        core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         if let Some(selected) = self.describe_pair(id, core) {
             self.trace(id, core, cx, "pair selected");

@@ -19,7 +19,9 @@ use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragC
 use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
-use crate::net::{AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical};
+use crate::net::{
+    AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
+};
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
 use crate::stun::{AttributeType, Encoder, MessageClass, Method};
@@ -289,9 +291,13 @@ impl Endpoint {
         }
     }
 
-    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` is too short for
-    /// it (1,280 octets are always enough).
+    /// Encodes the next packet into `buf`; `None` when there is none. `buf` has at least
+    /// [`MIN_TRANSMIT`] octets; into a shorter one nothing is written.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
+        if buf.len() < MIN_TRANSMIT {
+            debug_assert!(false, "a buffer of {} octets is too short", buf.len());
+            return None;
+        }
         self.clock(now);
         self.advance();
         let transmit = self.next_transmit(buf)?;
