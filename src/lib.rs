@@ -25,7 +25,7 @@ pub use endpoint::{Agent, AgentMut, Endpoint, Route};
 pub use event::{AgentState, Event};
 pub use gather::Server;
 pub use net::{
-    AgentId, ComponentId, DropReason, HEADROOM, Protocol, Received, ServerId, Socket, SocketId,
-    TAILROOM, Transmit,
+    AgentId, ComponentId, DropReason, HEADROOM, MIN_TRANSMIT, Protocol, Received, ServerId, Socket,
+    SocketId, TAILROOM, Transmit,
 };
 pub use time::Instant;

@@ -56,7 +56,7 @@ impl Session {
         if let Some(outgoing) = self.send_keepalive(core, cx, buf) {
             return Some(outgoing);
         }
-        while may_start && cx.now >= self.next_check && !self.retired {
+        while may_start && self.wants_start(core, cx.now) {
             let pair = self.take_next()?;
             if let Some(outgoing) = self.start_check(pair, core, cx, buf) {
                 return Some(outgoing);
@@ -73,8 +73,8 @@ impl Session {
     }
 
     /// Whether a new check could start at `now`.
-    pub(super) fn wants_start(&self, now: Instant) -> bool {
-        !self.retired && now >= self.next_check && self.has_next()
+    pub(super) fn wants_start(&self, core: &Core, now: Instant) -> bool {
+        now >= self.next_check && self.has_next(core)
     }
 
     fn retransmit(
@@ -540,10 +540,11 @@ impl Session {
         let local = local.unwrap_or(pair.local);
         let was_open = pair.state != PairState::Succeeded;
         pair.state = PairState::Succeeded;
-        let mut recovered = false;
+        let (mut recovered, mut moved) = (false, false);
         match &mut pair.valid {
             Some(valid) => {
                 recovered = valid.consent.renew(cx.now);
+                moved = valid.local != local;
                 valid.local = local;
             }
             None => {
@@ -556,11 +557,15 @@ impl Session {
             }
         }
         let nominated = pair.nomination_pending.take();
+        let component = pair.component;
         self.stop_retries(check.pair);
         if was_open {
             self.unqueue(check.pair);
             self.unfreeze(foundation);
             self.trace(check.pair, core, cx, "pair is valid");
+        }
+        if moved {
+            self.renominate_moved(component, check.pair, core, cx);
         }
         if recovered {
             self.trace(check.pair, core, cx, "pair answers again");
@@ -724,7 +729,7 @@ impl Session {
             let at = self.pairs.get(id).map(|pair| pair.last_sent + core.tr());
             deadline = earlier(deadline, at);
         }
-        if !paced && self.has_next() {
+        if !paced && self.has_next(core) {
             deadline = earlier(deadline, Some(self.next_check));
         }
         deadline

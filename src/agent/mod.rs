@@ -141,6 +141,8 @@ struct Core {
     ufrags: Vec<UfragChange>,
     /// Whether remote addresses were forgotten; the endpoint checks its table.
     forgot: bool,
+    /// Whether a new generation is to gather; the endpoint starts that.
+    regather: bool,
     /// The generation that is current.
     generation: Generation,
     selected_changes: u32,
@@ -220,7 +222,6 @@ impl Agent {
         cx: &mut Context<'_>,
         config: Arc<AgentConfig>,
         bases: &[BaseConfig],
-        gathering: bool,
     ) -> Self {
         let number = cx.id.index.wrapping_mul(0x1_0001).wrapping_add(cx.id.generation) | 1 << 31;
         let mut core = Core {
@@ -230,10 +231,11 @@ impl Agent {
             ids: Random::new(number, Purpose::Transaction),
             secrets: Random::new(number, Purpose::Credentials),
             spread: Random::new(number, Purpose::Jitter),
-            gathering,
+            gathering: true,
             ended: Vec::new(),
             ufrags: Vec::new(),
             forgot: false,
+            regather: false,
             generation: Generation(0),
             selected_changes: 0,
             config,
@@ -255,9 +257,6 @@ impl Agent {
             if let Ok(index) = u16::try_from(index) {
                 agent.add_host(cx, BaseId(index), base);
             }
-        }
-        if !gathering {
-            agent.gathering_complete(cx);
         }
         agent
     }
@@ -318,6 +317,7 @@ impl Agent {
     /// The socket of a base is gone.
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         self.core.local.remove_base(base);
+        self.core.forgot = true;
         self.session.fail_base(base, &mut self.core);
         if let Some(previous) = &mut self.previous {
             previous.fail_base(base, &mut self.core);
@@ -399,6 +399,7 @@ impl Agent {
             let Some(remote) = &mut known.remote else { continue };
             if ufrag.is_none_or(|ufrag| *ufrag == *remote.ufrag) {
                 remote.ended = true;
+                remote.complete = true;
                 found = true;
             }
         }
@@ -523,17 +524,13 @@ impl Agent {
         let mode = self.core.config.consent;
         let sessions = core::iter::once(&mut self.session).chain(self.previous.as_deref_mut());
         for session in sessions {
-            let pairs: Vec<PairId> = session
-                .pairs
-                .iter()
-                .filter(|(_, pair)| {
+            for place in 0..session.pairs.places() {
+                let due = session.pairs.at(place).filter(|(_, pair)| {
                     pair.valid.as_ref().is_some_and(|valid| {
                         cx.now >= valid.consent.deadline(mode) || !valid.consent.is_fresh(cx.now)
                     })
-                })
-                .map(|(id, _)| id)
-                .collect();
-            for id in pairs {
+                });
+                let Some((id, _)) = due else { continue };
                 judge_consent(session, id, &mut self.core, cx);
             }
         }
@@ -562,7 +559,7 @@ impl Agent {
 
     /// Whether a new check is to start as soon as the endpoint's pacer allows.
     pub(crate) fn wants_start(&self, now: Instant) -> bool {
-        self.session.wants_start(now)
+        self.session.wants_start(&self.core, now)
     }
 
     /// When something is due; `paced` leaves out new checks, which wait for the pacer.
@@ -744,6 +741,11 @@ impl Agent {
     /// Takes the changes of our ufrags since the last call.
     pub(crate) fn take_ufrag_change(&mut self) -> Option<UfragChange> {
         self.core.ufrags.pop()
+    }
+
+    /// Whether a new generation began since the last call, whose candidates are to be gathered.
+    pub(crate) fn take_regather(&mut self) -> bool {
+        core::mem::take(&mut self.core.regather)
     }
 
     /// Whether remote addresses were forgotten since the last call.

@@ -3,16 +3,20 @@
 use std::net::SocketAddr;
 
 use crate::config::Role;
-use crate::event::Event;
+use crate::event::{Event, PairFailure};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
 
 use super::consent::Consent;
 use super::local::BaseId;
-use super::pair::{Nominated, PairId, PairState, Valid};
+use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::remote::RemoteId;
 use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
+
+/// How often a failed pair is tried again because the peer checks it. Without a bound two sides
+/// whose answers take another way than their checks would revive each other for ever.
+const REVIVALS: u8 = 8;
 
 /// A check of the peer's, as far as it concerns this generation.
 struct Request {
@@ -189,7 +193,11 @@ impl Session {
             return Some(known);
         }
         let limits = &core.config.limits;
-        let keep = |id| pairs.iter().any(|(_, pair)| pair.remote == id && pair.valid.is_some());
+        // Only an address whose check failed makes room for another.
+        let keep = |id| {
+            let failed = |pair: &Pair| matches!(pair.state, PairState::Failed(_));
+            pairs.iter().any(|(_, pair)| pair.remote == id && !failed(pair))
+        };
         let (id, forgotten) = remotes.add_peer_reflexive(
             request.component,
             request.from,
@@ -235,13 +243,15 @@ impl Session {
             self.component(request.component).is_none_or(|known| known.selected.is_some());
         let pair = match known {
             Some(pair) => pair,
-            // After nomination a new pair matters only if the peer nominates it, or if the
-            // selected one does not answer any more.
-            None if settled
-                && request.nominated.is_none()
-                && !self.is_troubled(request.component) =>
-            {
-                return;
+            // After nomination a new pair matters only if the peer nominates it, or if the peer may
+            // have moved there: then the selected pair is looked at, too.
+            None if settled && request.nominated.is_none() => {
+                if !self.renomination {
+                    return;
+                }
+                self.suspect(request.component, cx.now);
+                let Some(pair) = self.insert_for_request(request, remote, core) else { return };
+                pair
             }
             None => {
                 let Some(pair) = self.insert_for_request(request, remote, core) else { return };
@@ -306,9 +316,11 @@ impl Session {
                     check.resend = false;
                 }
             }
-            PairState::Failed(crate::event::PairFailure::ConsentLost) => return,
+            PairState::Failed(PairFailure::ConsentLost) => return,
+            PairState::Failed(_) if pair.revivals >= REVIVALS => return,
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
                 pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }
         }

@@ -305,9 +305,8 @@ impl Session {
 
     /// Whether packets from `address` at `base` belong to this generation.
     pub(super) fn knows(&self, core: &Core, base: BaseId, address: SocketAddr) -> bool {
-        let Some(component) = core.local.base(base).map(|base| base.component) else {
-            return false;
-        };
+        let usable = core.local.base(base).filter(|base| base.usable);
+        let Some(component) = usable.map(|base| base.component) else { return false };
         let early = self.early.iter().any(|check| check.base == base && check.from == address);
         early
             || self.remote_stream(component.stream()).is_some_and(|remote| {

@@ -19,7 +19,9 @@ use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragC
 use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
-use crate::net::{AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical};
+use crate::net::{
+    AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
+};
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
 use crate::stun::{AttributeType, Encoder, MessageClass, Method};
@@ -171,20 +173,14 @@ impl Endpoint {
         let (index, generation) = self.free_slot();
         let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         let (sockets, bases) = self.bases_for(&config);
-        self.gatherer.gather();
-        let pending = self.gatherer.is_pending(|socket| sockets.contains(&socket));
-        let gathers = pending && config.mode == crate::config::Mode::Full;
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
-        let agent = Core::new(&mut cx, config, &bases, gathers);
+        let agent = Core::new(&mut cx, config, &bases);
         self.routes.add_ufrag(agent.ufrag(), id.index);
-        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
-            slot.gathering = gathers.then_some(Gathering { until });
         }
-        self.add_known_mappings(index);
-        self.touch(index);
+        self.begin_gathering(index);
         id
     }
 
@@ -249,6 +245,9 @@ impl Endpoint {
     }
 
     fn advance(&mut self) {
+        if self.gatherer.deadline().is_some_and(|at| at <= self.now) {
+            self.release_mappings();
+        }
         while let Some(gathered) = self.gatherer.handle_timeout(self.now) {
             self.take_gathered(gathered);
         }
@@ -292,9 +291,13 @@ impl Endpoint {
         }
     }
 
-    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` is too short for
-    /// it (1,280 octets are always enough).
+    /// Encodes the next packet into `buf`; `None` when there is none. `buf` has at least
+    /// [`MIN_TRANSMIT`] octets; into a shorter one nothing is written.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
+        if buf.len() < MIN_TRANSMIT {
+            debug_assert!(false, "a buffer of {} octets is too short", buf.len());
+            return None;
+        }
         self.clock(now);
         self.advance();
         let transmit = self.next_transmit(buf)?;
