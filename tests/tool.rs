@@ -73,6 +73,25 @@ async fn gather_lists_candidates_and_ends() {
 }
 
 #[tokio::test]
+async fn a_demo_that_cannot_start_still_ends_with_a_result() {
+    let (code, stdout, stderr) = run(&["demo", "--json", "--interface", "no-such-thing"]).await;
+    let objects = objects(&stdout);
+    assert_eq!(code, 1);
+    let result = objects.last().unwrap();
+    assert_eq!((&result["type"], &result["connected"]), (&json!("result"), &json!(false)));
+    assert!(stderr.contains(result["error"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_named_as_the_cause() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("stun:{}", silent.local_addr().unwrap());
+    let (code, stdout, _) = run(&["gather", "--json", "--bind", "127.0.0.1", "--stun", &url]).await;
+    assert_eq!(code, 0);
+    assert!(objects(&stdout).iter().any(|object| object["type"] == "failed"), "{stdout}");
+}
+
+#[tokio::test]
 async fn a_wrong_command_line_is_one_sentence_and_exit_code_2() {
     for arguments in [
         &["peer"][..],
