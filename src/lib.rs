@@ -1,11 +1,13 @@
 //! floe is ICE (RFC 8445): what gets two peers a direct, authenticated path through NATs and
 //! firewalls.
 
+mod agent;
 pub mod candidate;
 pub mod config;
 pub mod demux;
 mod endpoint;
 pub mod event;
+mod gather;
 pub mod net;
 mod rng;
 pub mod sdp;
@@ -13,10 +15,10 @@ pub mod stats;
 pub mod stun;
 mod time;
 
-pub use endpoint::{
-    Agent, AgentMut, CandidateRejected, DescriptionRejected, Endpoint, Route, SendError, Server,
-};
+pub use agent::{CandidateRejected, DescriptionRejected, SendError};
+pub use endpoint::{Agent, AgentMut, Endpoint, Route};
 pub use event::{AgentState, Event};
+pub use gather::Server;
 pub use net::{
     AgentId, ComponentId, DropReason, HEADROOM, Protocol, Received, ServerId, Socket, SocketId,
     TAILROOM, Transmit,

@@ -1,100 +1,271 @@
-//! Stub of the public surface; replaced by the real thing.
-#![allow(missing_docs, unused_variables, clippy::todo, clippy::panic)]
+//! The endpoint: local sockets, servers and agents, and the one pacer of them all.
+//!
+//! It is the only part of the core that knows all the others. What comes in is dispatched by the
+//! tables of `routes`; what goes out is encoded when it is asked for, from state.
 
+mod deadlines;
+mod pacer;
+mod replies;
+mod routes;
+mod views;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::candidate::Candidate;
-use crate::config::{AgentConfig, EndpointConfig, Role};
-use crate::event::{AgentState, Event, FailedPair, SelectedPair};
-use crate::net::*;
-use crate::sdp::Description;
-use crate::stats::{AgentStats, EndpointStats};
-use crate::time::Instant;
+use crate::agent::{
+    Agent as Core, Answer, BaseConfig, BaseId, Context, Generation, SendError, UfragChange,
+};
+use crate::config::{AgentConfig, EndpointConfig};
+use crate::demux::Class;
+use crate::event::Event;
+use crate::gather::{Gathered, Gatherer, Server};
+use crate::net::{
+    AgentId, ComponentId, DropReason, Received, ServerId, Socket, SocketId, Transmit, canonical,
+};
+use crate::rng::Seed;
+use crate::stats::EndpointStats;
+use crate::stun::{
+    AttributeType, Authenticated, Encoder, IntegrityError, Message, MessageClass, Method,
+    ParseError, TransactionId,
+};
+use crate::time::{Instant, earlier};
 
-/// A STUN server.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Server {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Addresses of one server (or of servers that answer alike) share a group: one reflexive
-    /// candidate per base and group is gathered.
-    pub group: u32,
+use deadlines::Deadlines;
+use pacer::Pacer;
+use replies::{ErrorBudget, Replies, Reply, ReplyKind, UNKNOWN_NAMED};
+use routes::{Flow, Owner, Routes};
+pub use views::{Agent, AgentMut, Route};
+
+/// An agent and what the endpoint keeps for it.
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    agent: Option<Box<Core>>,
+    /// The socket of each base.
+    bases: Vec<SocketId>,
+    /// The 5-tuples whose data is the agent's.
+    flows: Vec<(SocketId, SocketAddr)>,
+    /// How long gathering may still take.
+    gathering: Option<Gathering>,
+    /// In the queue of those that something is to be sent for.
+    ready: bool,
+    /// In the pacer's queue: a new check waits for its turn.
+    paced: bool,
 }
 
-impl Server {
-    /// A STUN server over UDP at `address`, in a group of its own.
-    #[must_use]
-    pub fn stun(address: SocketAddr) -> Self {
-        Self { address, group: u32::MAX }
-    }
+#[derive(Clone, Copy, Debug)]
+struct Gathering {
+    until: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    UnknownAgent,
-    UnknownComponent,
-    NotReady,
-    ConsentExpired,
-    Closed,
+/// All ICE of one set of sockets: agents, STUN servers, and the pace of their transactions.
+///
+/// The core does no I/O. Whoever drives it hands in datagrams ([`handle_datagram`]) and the time
+/// ([`handle_timeout`], at [`poll_timeout`]), and after each call asks for packets
+/// ([`poll_transmit`]) and events ([`poll_event`]) until there are none.
+///
+/// `now` is the first argument of all that may touch a timer; an earlier one than the last counts
+/// as the last. Equal seeds and calls give equal octets.
+///
+/// [`handle_datagram`]: Self::handle_datagram
+/// [`handle_timeout`]: Self::handle_timeout
+/// [`poll_timeout`]: Self::poll_timeout
+/// [`poll_transmit`]: Self::poll_transmit
+/// [`poll_event`]: Self::poll_event
+#[derive(Debug)]
+pub struct Endpoint {
+    now: Instant,
+    config: Arc<EndpointConfig>,
+    seed: Seed,
+    sockets: Vec<Option<Socket>>,
+    gatherer: Gatherer,
+    slots: Vec<Slot>,
+    routes: Routes,
+    deadlines: Deadlines,
+    pacer: Pacer,
+    ready: VecDeque<u32>,
+    replies: Replies,
+    error_budget: ErrorBudget,
+    events: VecDeque<Event>,
+    stats: EndpointStats,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CandidateRejected {
-    UnknownStream,
-    UnknownComponent,
-    UnknownGeneration,
-    AfterEndOfCandidates,
-    AddressNotUsable,
-    UnresolvedName,
-    UnsupportedTransport,
-    Limit { max: u16 },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DescriptionRejected {
-    NoCredentials { stream: u16 },
-    Mismatch { stream: u16 },
-    TooManyRestarts,
-    ChangedWithoutRestart,
-}
-
-pub struct Endpoint(());
-pub struct Agent<'a>(&'a ());
-pub struct AgentMut<'a>(&'a mut ());
-#[must_use]
-pub struct Route<'a>(&'a mut ());
 
 impl Endpoint {
+    /// Makes an endpoint. `seed` is the source of all randomness: it must come from the operating
+    /// system's generator, and never be used twice.
     #[must_use]
     pub fn new(now: Instant, config: Arc<EndpointConfig>, seed: [u8; 32]) -> Self {
-        todo!()
+        let seed = Seed::new(seed);
+        Self {
+            now,
+            routes: Routes::new(&seed),
+            pacer: Pacer::new(now, config.pacing_floor),
+            config,
+            seed,
+            sockets: Vec::new(),
+            gatherer: Gatherer::new(),
+            slots: Vec::new(),
+            deadlines: Deadlines::default(),
+            ready: VecDeque::new(),
+            replies: Replies::default(),
+            error_budget: ErrorBudget::default(),
+            events: VecDeque::new(),
+            stats: EndpointStats::default(),
+        }
     }
+
+    /// Adds a local base. Agents that use all sockets get it at once; it becomes a candidate of
+    /// theirs if they still gather, else with the next restart.
     pub fn add_socket(&mut self, now: Instant, socket: Socket) -> SocketId {
-        todo!()
+        self.clock(now);
+        let id = SocketId(u32::try_from(self.sockets.len()).unwrap_or(u32::MAX));
+        self.gatherer.add_socket(id, socket.address);
+        let base = base_of(&socket);
+        self.sockets.push(Some(socket));
+        for index in 0..self.slots.len() {
+            let wanted =
+                self.slots.get(index).and_then(|slot| slot.agent.as_ref()).is_some_and(|agent| {
+                    uses_socket(agent.config(), id) && agent.has_component(base.component)
+                });
+            if wanted {
+                self.with_agent(index, |agent, cx, slot| {
+                    if agent.add_base(cx, &base).is_some() {
+                        slot.push(id);
+                    }
+                });
+            }
+        }
+        id
     }
+
+    /// Removes a local base: its pairs fail.
     pub fn remove_socket(&mut self, now: Instant, id: SocketId) {
-        todo!()
+        self.clock(now);
+        if let Some(socket) = self.sockets.get_mut(id.0 as usize) {
+            *socket = None;
+        }
+        self.gatherer.remove_socket(id);
+        for index in 0..self.slots.len() {
+            let base = self.slots.get(index).and_then(|slot| slot.base_of(id));
+            if let Some(base) = base {
+                self.with_agent(index, |agent, cx, _| agent.remove_base(cx, base));
+            }
+        }
+        self.after_gathering();
     }
+
+    /// Adds a STUN server: every socket of its family asks it while an agent gathers.
     pub fn add_server(&mut self, now: Instant, server: Server) -> ServerId {
-        todo!()
+        self.clock(now);
+        self.gatherer.add_server(server)
     }
-    /// Starts gathering at once.
-    pub fn add_agent(&mut self, now: Instant, config: AgentConfig) -> AgentId {
-        todo!()
+
+    /// Adds an agent, and starts its gathering. Its host candidates are known at once.
+    ///
+    /// The configuration may be shared between agents. Credentials whose ufrag another agent
+    /// uses already are replaced by drawn ones.
+    pub fn add_agent(&mut self, now: Instant, config: impl Into<Arc<AgentConfig>>) -> AgentId {
+        self.clock(now);
+        let mut config = config.into();
+        let taken = config.credentials.as_ref().is_some_and(|credentials| {
+            self.routes.agent_of_ufrag(credentials.ufrag.as_bytes()).is_some()
+        });
+        if taken {
+            Arc::make_mut(&mut config).credentials = None;
+        }
+        let (index, generation) = self.free_slot();
+        let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
+        let (sockets, bases) = self.bases_for(&config);
+        self.gatherer.gather();
+        let pending = self.gatherer.is_pending(|socket| sockets.contains(&socket));
+        let gathers = pending && config.mode == crate::config::Mode::Full;
+        let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
+        let agent = Core::new(&mut cx, config, &bases, gathers);
+        self.routes.add_ufrag(agent.ufrag(), id.index);
+        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.agent = Some(Box::new(agent));
+            slot.bases = sockets;
+            slot.gathering = gathers.then_some(Gathering { until });
+        }
+        self.add_known_mappings(index);
+        self.touch(index);
+        id
     }
+
+    fn free_slot(&mut self) -> (usize, u32) {
+        let free = self.slots.iter().position(|slot| slot.agent.is_none());
+        if let Some(index) = free {
+            let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
+            return (index, generation);
+        }
+        self.slots.push(Slot {
+            generation: 0,
+            agent: None,
+            bases: Vec::new(),
+            flows: Vec::new(),
+            gathering: None,
+            ready: false,
+            paced: false,
+        });
+        (self.slots.len() - 1, 0)
+    }
+
+    /// The sockets that an agent uses, as bases. [rfc8445-19.1-1]
+    fn bases_for(&self, config: &AgentConfig) -> (Vec<SocketId>, Vec<BaseConfig>) {
+        let mut sockets = Vec::new();
+        let mut bases = Vec::new();
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let id = SocketId(u32::try_from(index).unwrap_or(u32::MAX));
+            let Some(socket) = socket else { continue };
+            if uses_socket(config, id) && has_component(config, socket.component) {
+                sockets.push(id);
+                bases.push(base_of(socket));
+            }
+        }
+        (sockets, bases)
+    }
+
+    /// Mappings that other agents' gathering found already.
+    fn add_known_mappings(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let mut known = Vec::new();
+        for socket in &slot.bases {
+            known.extend(self.gatherer.mappings(*socket).map(|(from, to)| (*socket, from, to)));
+        }
+        for (socket, server, mapped) in known {
+            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+            let Some(base) = base else { continue };
+            self.with_agent(index, |agent, cx, _| {
+                agent.add_reflexive(cx, base, mapped, server.ip());
+            });
+        }
+    }
+
+    /// Looks at an agent.
     #[must_use]
     pub fn agent(&self, id: AgentId) -> Option<Agent<'_>> {
-        todo!()
+        let slot = self.slots.get(id.index as usize)?;
+        let agent = slot.agent.as_deref().filter(|_| slot.generation == id.generation)?;
+        Some(Agent::new(agent))
     }
+
+    /// Commands an agent; drain the polls afterwards.
     pub fn agent_mut(&mut self, now: Instant, id: AgentId) -> Option<AgentMut<'_>> {
-        todo!()
+        self.clock(now);
+        self.agent(id)?;
+        Some(AgentMut::new(self, id))
     }
+
+    /// Counters of the endpoint.
+    #[must_use]
+    pub fn stats(&self) -> &EndpointStats {
+        &self.stats
+    }
+
+    /// Takes a datagram that a socket received. Never fails: what cannot be used is dropped, and
+    /// counted by its reason.
     pub fn handle_datagram<'b>(
         &mut self,
         now: Instant,
@@ -102,108 +273,661 @@ impl Endpoint {
         from: SocketAddr,
         datagram: &'b [u8],
     ) -> Received<'b> {
-        todo!()
+        self.clock(now);
+        let from = canonical(from);
+        let received = self.dispatch(socket, from, datagram);
+        if let Received::Dropped(reason) = received {
+            tracing::trace!(%reason, len = datagram.len(), "dropped");
+            self.stats.count(reason);
+        }
+        received
     }
+
+    fn dispatch<'b>(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &'b [u8],
+    ) -> Received<'b> {
+        if self.sockets.get(socket.0 as usize).is_none_or(Option::is_none) {
+            return Received::Dropped(DropReason::UnknownSocket);
+        }
+        let class = Class::of(datagram);
+        match class {
+            Class::Stun => match self.handle_stun(socket, from, datagram) {
+                Ok(()) => Received::Handled,
+                Err(reason) => Received::Dropped(reason),
+            },
+            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
+            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
+            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
+                self.handle_data(socket, from, class, datagram)
+            }
+        }
+    }
+
+    /// The gate that data comes in through: its 5-tuple was authenticated, in either direction.
+    /// [rfc8445-12.2-1]
+    fn handle_data<'b>(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        class: Class,
+        data: &'b [u8],
+    ) -> Received<'b> {
+        match self.routes.flow(socket, from) {
+            Some(Flow::One { agent: index, base, component }) => {
+                let slot = self.slots.get_mut(index as usize);
+                let Some(slot) = slot else { return Received::Unclaimed { class, from, data } };
+                let Some(agent) = &mut slot.agent else {
+                    return Received::Unclaimed { class, from, data };
+                };
+                agent.received(base, from, data.len(), self.now);
+                let agent = AgentId { index, generation: slot.generation };
+                Received::Data { agent, component, data }
+            }
+            Some(Flow::Many) | None => Received::Unclaimed { class, from, data },
+        }
+    }
+
+    /// [rfc8489-6.3-p1] [rfc8489-6.3-1] [rfc8489-6.3-2]
+    fn handle_stun(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let message = match Message::parse(datagram) {
+            Ok(message) => message,
+            Err(ParseError::Fingerprint) => return Err(DropReason::Fingerprint),
+            Err(_) => return Err(DropReason::Malformed),
+        };
+        if self.events.len() >= self.config.max_events {
+            return Err(DropReason::EventsPending);
+        }
+        self.stats.stun_received += 1;
+        if message.method() != Method::BINDING {
+            return Err(DropReason::UnexpectedMessage);
+        }
+        match message.class() {
+            MessageClass::Request => self.handle_request(socket, from, &message),
+            MessageClass::Success | MessageClass::Error => {
+                self.handle_response(socket, from, &message)
+            }
+            // A keepalive asks for nothing, and is never answered. [rfc8489-6.3.2-p1]
+            // [rfc8489-9.1.3-3] [rfc8489-9.1.3-6] [rfc8489-9.1.3-9]
+            MessageClass::Indication => Ok(()),
+        }
+    }
+
+    /// Authenticates a check and brings it to its agent. [rfc8445-7.3-2] [rfc8445-7.3-4]
+    /// [rfc8445-7.3-7a] [rfc8445-7.3-7b] [rfc8445-7.3-8] [rfc8489-6.3-p2]
+    fn handle_request(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        if !message.has_fingerprint() {
+            return Err(DropReason::Fingerprint);
+        }
+        let id = message.transaction_id();
+        let Some(username) = message.username().filter(|_| message.has_integrity()) else {
+            // [rfc8489-9.1.3-1] [rfc8489-9.1.3-2]
+            self.refuse(socket, from, id, 400);
+            return Err(DropReason::Unauthenticated);
+        };
+        let Some((ours, theirs)) = split_username(username) else {
+            // [rfc8489-9.1.3-4] [rfc8489-9.1.3-5]
+            self.refuse(socket, from, id, 401);
+            return Err(DropReason::UnknownUser);
+        };
+        let known = self.routes.agent_of_ufrag(ours).and_then(|index| {
+            let agent = self.slots.get(index as usize)?.agent.as_ref()?;
+            Some((index as usize, agent.generation_of(ours)?))
+        });
+        let Some((index, generation)) = known else {
+            self.refuse(socket, from, id, 401);
+            return Err(DropReason::UnknownUser);
+        };
+        let authenticated = match self.verify(index, generation, message) {
+            Ok(authenticated) => authenticated,
+            Err(_) => {
+                // [rfc8489-9.1.3-7] [rfc8489-9.1.3-8]
+                self.refuse(socket, from, id, 401);
+                return Err(DropReason::Integrity);
+            }
+        };
+        self.take_request(index, generation, socket, from, theirs, &authenticated)
+    }
+
+    fn verify<'m>(
+        &self,
+        index: usize,
+        generation: Generation,
+        message: &Message<'m>,
+    ) -> Result<Authenticated<'m>, IntegrityError> {
+        let agent = self.slots.get(index).and_then(|slot| slot.agent.as_ref());
+        let key = agent.and_then(|agent| agent.key(generation)).ok_or(IntegrityError::Missing)?;
+        message.verify(key)
+    }
+
+    fn take_request(
+        &mut self,
+        index: usize,
+        generation: Generation,
+        socket: SocketId,
+        from: SocketAddr,
+        theirs: &[u8],
+        message: &Authenticated<'_>,
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.get(index).ok_or(DropReason::UnknownUser)?;
+        let agent_id = AgentId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: slot.generation,
+        };
+        let signer = Some((agent_id, generation));
+        let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
+        let owed = slot.agent.as_ref().map_or(0, |agent| agent.config().limits.responses_owed);
+        if self.replies.owed_by(agent_id) >= usize::from(owed) {
+            return Err(DropReason::Limit);
+        }
+        let id = message.transaction_id();
+        let reply = |kind| Reply { socket, to: from, id, kind, signer };
+        if message.unknown_required(crate::agent::is_known).next().is_some() {
+            // [rfc8489-6.3.1-p1]
+            let named = name_unknown(message);
+            self.replies.push(reply(ReplyKind::UnknownAttributes(named)));
+            return Err(DropReason::UnknownAttribute);
+        }
+        let answer = self.with_agent(index, |agent, cx, _| {
+            agent.handle_request(cx, generation, base, from, theirs, message)
+        });
+        match answer {
+            Some(Answer::Success { tracked }) => {
+                self.replies.push(reply(ReplyKind::Success));
+                if tracked {
+                    self.track(index, socket, from, base);
+                }
+                Ok(())
+            }
+            Some(Answer::Error(code)) => {
+                self.replies.push(reply(ReplyKind::Error(code)));
+                if code == 487 { Ok(()) } else { Err(DropReason::MissingAttribute) }
+            }
+            Some(Answer::Drop(reason)) => Err(reason),
+            None => Err(DropReason::Closed),
+        }
+    }
+
+    /// Owes an error reply that cannot be authenticated, if there have not been too many.
+    /// [rfc8489-9.1.3-13]
+    fn refuse(&mut self, socket: SocketId, to: SocketAddr, id: TransactionId, code: u16) {
+        if to.port() == 0 || !self.error_budget.spend(self.now, to.ip(), &self.config) {
+            self.stats.count(DropReason::RateLimited);
+            return;
+        }
+        self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
+    }
+
+    fn handle_response(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        let owner = self.routes.owner(message.transaction_id());
+        match owner.ok_or(DropReason::UnknownTransaction)? {
+            Owner::Agent(index) => {
+                let index = index as usize;
+                let slot = self.slots.get(index).ok_or(DropReason::Closed)?;
+                let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
+                let outcome = self.with_agent(index, |agent, cx, _| {
+                    agent.handle_response(cx, base, from, message)
+                });
+                outcome.ok_or(DropReason::Closed)??;
+                self.track(index, socket, from, base);
+                Ok(())
+            }
+            Owner::Gatherer => {
+                let config = Arc::clone(&self.config);
+                let gathered =
+                    self.gatherer.handle_response(self.now, socket, from, message, &config)?;
+                self.take_gathered(gathered);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the data of an authenticated 5-tuple to an agent.
+    fn track(&mut self, index: usize, socket: SocketId, from: SocketAddr, base: BaseId) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(component) = slot.agent.as_ref().and_then(|agent| agent.component_of(base)) else {
+            return;
+        };
+        let owner = u32::try_from(index).unwrap_or(u32::MAX);
+        if self.routes.add_flow(socket, from, owner, base, component) {
+            slot.flows.push((socket, from));
+        }
+    }
+
+    /// Notes that the network could not deliver a packet from `socket` to `to` (ICMP). It is a
+    /// hint that anybody can forge: it ends attempts, and never a path that works.
+    /// [rfc8445-7.2.5.2.2-1]
     pub fn handle_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
-        todo!()
+        self.clock(now);
+        let to = canonical(to);
+        if let Some(gathered) = self.gatherer.handle_unreachable(socket, to) {
+            self.take_gathered(gathered);
+        }
+        for index in 0..self.slots.len() {
+            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+            let Some(base) = base else { continue };
+            let concerns = self
+                .slots
+                .get(index)
+                .and_then(|slot| slot.agent.as_ref())
+                .is_some_and(|agent| agent.knows(base, to));
+            if concerns {
+                self.with_agent(index, |agent, cx, _| agent.handle_unreachable(cx, base, to));
+            }
+        }
     }
+
+    /// Does all that is due at `now`. Early or repeated calls change nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.clock(now);
+        self.advance();
     }
+
+    fn advance(&mut self) {
+        while let Some(gathered) = self.gatherer.handle_timeout(self.now) {
+            self.take_gathered(gathered);
+        }
+        self.forget_gathering_transactions();
+        while let Some((at, index)) = self.deadlines.first() {
+            if at > self.now {
+                break;
+            }
+            self.time_agent(index);
+        }
+    }
+
+    /// Lets the time pass for one agent whose deadline came.
+    fn time_agent(&mut self, index: u32) {
+        let place = index as usize;
+        self.with_agent(place, |agent, cx, _| agent.handle_timeout(cx));
+        let now = self.now;
+        let over = self.slots.get(place).and_then(|slot| slot.gathering);
+        if over.is_some_and(|gathering| now >= gathering.until) {
+            self.finish_gathering(place);
+        }
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let Some(agent) = &slot.agent else {
+            self.deadlines.set(index, None);
+            return;
+        };
+        let due = agent.has_due(now) || (agent.wants_start(now) && !slot.paced);
+        if due {
+            if !slot.ready {
+                slot.ready = true;
+                self.ready.push_back(index);
+            }
+            // Whoever takes the packets sets the deadline again.
+            self.deadlines.set(index, None);
+            return;
+        }
+        self.touch(place);
+        if self.deadlines.first().is_some_and(|(at, first)| first == index && at <= now) {
+            debug_assert!(false, "a deadline that nothing is done about");
+            self.deadlines.set(index, Some(now + core::time::Duration::from_millis(1)));
+        }
+    }
+
+    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` is too short for
+    /// it (1,280 octets are always enough).
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
-        todo!()
+        self.clock(now);
+        self.advance();
+        let transmit = self.next_transmit(buf)?;
+        self.stats.stun_sent += 1;
+        Some(transmit)
     }
+
+    fn next_transmit(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        while let Some(reply) = self.replies.pop() {
+            if let Some(len) = self.encode_reply(&reply, buf) {
+                return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
+            }
+        }
+        if let Some(transmit) = self.poll_gatherer(buf) {
+            return Some(transmit);
+        }
+        loop {
+            if let Some(transmit) = self.poll_ready(buf) {
+                return Some(transmit);
+            }
+            // The next of those that wait for the pacer.
+            let index = self.pacer.next_in_line(self.now)?;
+            let slot = self.slots.get_mut(index as usize)?;
+            slot.paced = false;
+            if !slot.ready {
+                slot.ready = true;
+                self.ready.push_back(index);
+            }
+        }
+    }
+
+    fn poll_gatherer(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        let may_start = self.pacer.may_start(self.now);
+        if !self.gatherer.has_due() && !(may_start && self.gatherer.wants_start()) {
+            return None;
+        }
+        let config = Arc::clone(&self.config);
+        let request = self.gatherer.poll_transmit(self.now, may_start, &config, &self.seed, buf)?;
+        if let Some(id) = request.started {
+            self.pacer.started(self.now);
+            self.routes.add_transaction(id, Owner::Gatherer);
+        }
+        Some(Transmit { socket: request.socket, to: request.to, range: 0..request.len })
+    }
+
+    /// Takes a packet of the agents that have some.
+    fn poll_ready(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        while let Some(index) = self.ready.front().copied() {
+            let place = index as usize;
+            let may_start = self.pacer.may_start(self.now);
+            let outgoing = self
+                .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, buf))
+                .flatten();
+            if let Some(outgoing) = outgoing {
+                if let Some(id) = outgoing.started {
+                    self.routes.add_transaction(id, Owner::Agent(index));
+                }
+                if outgoing.paced {
+                    self.pacer.started(self.now);
+                }
+                let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
+                let Some(socket) = socket else { continue };
+                return Some(Transmit { socket, to: outgoing.to, range: 0..outgoing.len });
+            }
+            self.ready.pop_front();
+            let now = self.now;
+            if let Some(slot) = self.slots.get_mut(place) {
+                slot.ready = false;
+                let waits = slot.agent.as_ref().is_some_and(|agent| agent.wants_start(now));
+                if waits && !slot.paced && !may_start {
+                    slot.paced = true;
+                    self.pacer.queue(index);
+                }
+            }
+            self.touch(place);
+        }
+        None
+    }
+
+    /// Writes a response: it goes where the request came from, and says so. [rfc8445-7.3-3]
+    /// [rfc8489-5-6] [rfc8489-6.3.1-1] [rfc8489-6.3.1-2] [rfc8489-6.3.1.1-1]
+    /// [rfc8489-6.3.1.1-4] [rfc8489-6.3.1.1-p1] [rfc8489-6.3.1.2-p1] [rfc8489-9.1.3-11]
+    /// [rfc8489-9.1.3-12] [rfc8445-7.3-8]
+    fn encode_reply(&self, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
+        let class = match reply.kind {
+            ReplyKind::Success => MessageClass::Success,
+            ReplyKind::Error(_) | ReplyKind::UnknownAttributes(_) => MessageClass::Error,
+        };
+        let mut message = Encoder::new(buf, class, Method::BINDING, reply.id);
+        message = match reply.kind {
+            ReplyKind::Success => message.xor_address(AttributeType::XOR_MAPPED_ADDRESS, reply.to),
+            ReplyKind::Error(code) => message.error_code(code, ""),
+            ReplyKind::UnknownAttributes(named) => {
+                message.error_code(420, "").unknown_attributes(named.iter().flatten().copied())
+            }
+        };
+        if let Some((id, generation)) = reply.signer {
+            let slot = self.slots.get(id.index as usize)?;
+            let agent = slot.agent.as_ref().filter(|_| slot.generation == id.generation)?;
+            message = message.integrity(agent.key(generation)?);
+        }
+        message.fingerprint().finish().ok()
+    }
+
+    /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.events.pop_front()
     }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next. Packets and events that
+    /// wait count as a deadline that has passed; after `handle_timeout(now)` and a drain it is
+    /// later than `now`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        if !self.replies.is_empty() || !self.ready.is_empty() || !self.events.is_empty() {
+            return Some(self.now);
+        }
+        let mut deadline = self.deadlines.first().map(|(at, _)| at);
+        deadline = earlier(deadline, self.gatherer.deadline());
+        if self.gatherer.has_due() {
+            deadline = Some(self.now);
+        }
+        if self.pacer.has_line() || self.gatherer.wants_start() {
+            deadline = earlier(deadline, Some(self.pacer.next()));
+        }
+        deadline.map(|at| at.max(self.now))
     }
+
+    /// The gate that application data leaves through: a route to the pair that the component's
+    /// data goes over now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] says why there is none.
     pub fn route(
         &mut self,
         now: Instant,
         agent: AgentId,
         component: ComponentId,
     ) -> Result<Route<'_>, SendError> {
-        todo!()
+        self.clock(now);
+        let now = self.now;
+        let slot = self.slots.get_mut(agent.index as usize).ok_or(SendError::UnknownAgent)?;
+        if slot.generation != agent.generation {
+            return Err(SendError::UnknownAgent);
+        }
+        let Slot { agent, bases, .. } = slot;
+        let agent = agent.as_mut().ok_or(SendError::UnknownAgent)?;
+        let path = agent.path(component, now)?;
+        let socket = bases.get(usize::from(path.base.0)).copied().ok_or(SendError::NotReady)?;
+        Ok(Route::new(socket, path))
     }
-    #[must_use]
-    pub fn stats(&self) -> &EndpointStats {
-        todo!()
+
+    /// An earlier `now` than the last one counts as the last one.
+    fn clock(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Calls an agent, and follows up on what it changed.
+    fn with_agent<T>(
+        &mut self,
+        index: usize,
+        call: impl FnOnce(&mut Core, &mut Context<'_>, &mut Vec<SocketId>) -> T,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(index)?;
+        let id = AgentId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: slot.generation,
+        };
+        let agent = slot.agent.as_deref_mut()?;
+        let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
+        let result = call(agent, &mut cx, &mut slot.bases);
+        while let Some(transaction) = agent.take_ended() {
+            self.routes.remove_transaction(transaction);
+        }
+        while let Some(change) = agent.take_ufrag_change() {
+            match change {
+                UfragChange::Added(ufrag) => self.routes.add_ufrag(&ufrag, id.index),
+                UfragChange::Removed(ufrag) => self.routes.remove_ufrag(&ufrag, id.index),
+            }
+        }
+        if agent.take_forgot() {
+            let bases = &slot.bases;
+            let routes = &mut self.routes;
+            slot.flows.retain(|(socket, from)| {
+                let known = base_among(bases, *socket).is_some_and(|base| agent.knows(base, *from));
+                if !known {
+                    routes.remove_flow(*socket, *from, id.index);
+                }
+                known
+            });
+            slot.flows.shrink_to_fit();
+        }
+        let deadline =
+            earlier(agent.deadline(slot.paced), slot.gathering.map(|gathering| gathering.until));
+        self.deadlines.set(id.index, deadline);
+        Some(result)
+    }
+
+    /// Sets an agent's deadline anew.
+    fn touch(&mut self, index: usize) {
+        self.with_agent(index, |_, _, _| ());
+    }
+
+    /// Brings what gathering found to the agents. [rfc8445-5.1.1.2-p2]
+    fn take_gathered(&mut self, gathered: Gathered) {
+        self.forget_gathering_transactions();
+        match gathered {
+            Gathered::Mapped { socket, server, mapped } => {
+                for index in 0..self.slots.len() {
+                    let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+                    let Some(base) = base else { continue };
+                    let grace = self.now + Gatherer::GRACE;
+                    if let Some(gathering) =
+                        self.slots.get_mut(index).and_then(|slot| slot.gathering.as_mut())
+                    {
+                        gathering.until = gathering.until.min(grace);
+                    }
+                    self.with_agent(index, |agent, cx, _| {
+                        if agent.is_gathering() {
+                            agent.add_reflexive(cx, base, mapped, server.ip());
+                        }
+                    });
+                }
+            }
+            Gathered::Failed { socket, server, reason } => {
+                self.events.push_back(Event::GatheringFailed { server, socket, reason });
+            }
+        }
+        self.after_gathering();
+    }
+
+    /// Completes the gathering of agents that nothing more can come for, and lets the mappings
+    /// go when nobody needs them.
+    fn after_gathering(&mut self) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(index) else { return };
+            if slot.gathering.is_some()
+                && !self.gatherer.is_pending(|socket| slot.bases.contains(&socket))
+            {
+                self.finish_gathering(index);
+            }
+        }
+        self.release_mappings();
+    }
+
+    fn release_mappings(&mut self) {
+        let needed = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.agent.as_ref())
+            .any(|agent| agent.needs_mappings());
+        if !needed {
+            self.gatherer.rest();
+            self.forget_gathering_transactions();
+        }
+    }
+
+    fn finish_gathering(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.gathering = None;
+        }
+        self.with_agent(index, |agent, cx, _| agent.gathering_complete(cx));
+    }
+
+    fn forget_gathering_transactions(&mut self) {
+        while let Some(id) = self.gatherer.take_ended() {
+            self.routes.remove_transaction(id);
+        }
+    }
+
+    /// Closes an agent and frees its place. [rfc8445-11-8]
+    fn close_agent(&mut self, id: AgentId) {
+        let index = id.index as usize;
+        self.with_agent(index, |agent, cx, _| agent.close(cx));
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if let Some(agent) = slot.agent.take() {
+            self.routes.remove_ufrag(agent.ufrag(), id.index);
+        }
+        for (socket, from) in core::mem::take(&mut slot.flows) {
+            self.routes.remove_flow(socket, from, id.index);
+        }
+        slot.bases = Vec::new();
+        slot.gathering = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.paced = false;
+        self.pacer.forget(id.index);
+        self.deadlines.set(id.index, None);
+        self.release_mappings();
     }
 }
 
-impl Agent<'_> {
-    #[must_use]
-    pub fn state(&self) -> AgentState {
-        todo!()
+/// Gathering never takes longer.
+const GATHER_LIMIT: core::time::Duration = core::time::Duration::from_secs(5);
+
+impl Slot {
+    fn base_of(&self, socket: SocketId) -> Option<BaseId> {
+        base_among(&self.bases, socket)
     }
-    #[must_use]
-    pub fn role(&self) -> Role {
-        todo!()
-    }
-    /// What to signal: credentials, options and all candidates of this generation so far.
-    #[must_use]
-    pub fn local_description(&self) -> Description {
-        todo!()
-    }
-    #[must_use]
-    pub fn selected(&self, component: ComponentId) -> Option<SelectedPair> {
-        todo!()
-    }
-    #[must_use]
-    pub fn stats(&self) -> AgentStats {
-        todo!()
-    }
-    #[must_use]
-    pub fn failures(&self) -> Vec<FailedPair> {
-        todo!()
-    }
-    #[must_use]
-    pub fn is_gathering(&self) -> bool {
-        todo!()
+
+    fn socket_of(&self, base: BaseId) -> Option<SocketId> {
+        self.bases.get(usize::from(base.0)).copied()
     }
 }
 
-impl AgentMut<'_> {
-    /// Applies the peer's offer or answer, with the candidates in it. New credentials are a
-    /// restart by the peer.
-    pub fn set_remote_description(
-        &mut self,
-        description: &Description,
-    ) -> Result<(), DescriptionRejected> {
-        todo!()
-    }
-    /// `ufrag`: the generation that the candidate belongs to; `None` is the current one.
-    pub fn add_remote_candidate(
-        &mut self,
-        stream: u16,
-        ufrag: Option<&str>,
-        candidate: &Candidate,
-    ) -> Result<(), CandidateRejected> {
-        todo!()
-    }
-    /// `stream`: `None` is all of them.
-    pub fn end_of_remote_candidates(
-        &mut self,
-        stream: Option<u16>,
-        ufrag: Option<&str>,
-    ) -> Result<(), CandidateRejected> {
-        todo!()
-    }
-    pub fn restart(&mut self) {
-        todo!()
-    }
-    pub fn close(&mut self) {
-        todo!()
+fn base_among(bases: &[SocketId], socket: SocketId) -> Option<BaseId> {
+    let index = bases.iter().position(|known| *known == socket)?;
+    u16::try_from(index).ok().map(BaseId)
+}
+
+fn base_of(socket: &Socket) -> BaseConfig {
+    BaseConfig {
+        component: socket.component,
+        address: canonical(socket.address),
+        cost: socket.network_cost,
+        reliable: socket.reliable,
+        signalled: socket.signalled,
     }
 }
 
-impl Route<'_> {
-    /// The application's payload is `buf[payload]`, with HEADROOM octets before it and TAILROOM
-    /// after it free; counts it as sent.
-    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Transmit {
-        todo!()
+fn uses_socket(config: &AgentConfig, id: SocketId) -> bool {
+    config.sockets.as_ref().is_none_or(|sockets| sockets.contains(&id))
+}
+
+fn has_component(config: &AgentConfig, component: ComponentId) -> bool {
+    let count = config.streams.get(usize::from(component.stream()));
+    count.is_some_and(|count| component.number() <= *count)
+}
+
+/// Splits a USERNAME into our ufrag and the peer's. [rfc8445-7.3-4] [rfc8445-7.2.2-p1]
+fn split_username(username: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = username.iter().position(|octet| *octet == b':')?;
+    let (ours, rest) = username.split_at(colon);
+    Some((ours, rest.get(1..)?))
+}
+
+fn name_unknown(message: &Message<'_>) -> [Option<AttributeType>; UNKNOWN_NAMED] {
+    let mut named = [None; UNKNOWN_NAMED];
+    let unknown = message.unknown_required(crate::agent::is_known);
+    for (place, kind) in named.iter_mut().zip(unknown) {
+        *place = Some(kind);
     }
+    named
 }

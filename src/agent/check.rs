@@ -1,0 +1,753 @@
+//! Sending connectivity checks and taking their answers. [RFC 8445 §7.2]
+
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use crate::candidate::{CandidateKind, priority};
+use crate::config::{CheckBackoff, Retransmission, Role};
+use crate::event::PairFailure;
+use crate::net::DropReason;
+use crate::stun::{
+    AttributeType, Authenticated, ClientTransaction, Encoder, Message, MessageClass, Method,
+    TransactionId, TransactionStep,
+};
+use crate::time::{Instant, earlier};
+
+use super::consent::{Consent, ConsentCheck};
+use super::local::{BaseId, LocalId};
+use super::pair::{PairId, PairState, Valid};
+use super::session::{Check, CheckKind, Session};
+use super::{Context, Core, Outgoing};
+
+/// Octets of the IPv4 and UDP headers, for the budget of unverified addresses.
+const HEADERS: usize = 28;
+/// Unanswered transactions that one pair keeps; with a fresh one every 150 ms they cover a round
+/// trip of 2.4 s.
+const CHECKS_PER_PAIR: usize = 16;
+/// Unanswered transactions beyond the number of pairs that an agent keeps.
+const CHECKS_SPARE: usize = 16;
+/// Local peer-reflexive candidates that an agent keeps.
+const LOCAL_PEER_REFLEXIVE: usize = 16;
+
+/// The RTO of a check: `max(rto, ta × pending)`, where `pending` counts the pairs that are
+/// Waiting or In-Progress, and `rto` is at least 500 ms. [rfc8445-14.3-2] [rfc8445-14.3-3]
+/// [rfc8445-14.3-4]
+fn check_rto(config: &Retransmission, ta: Duration, pending: usize) -> Duration {
+    let pending = u32::try_from(pending).unwrap_or(u32::MAX);
+    config.rto.max(Duration::from_millis(500)).max(ta.saturating_mul(pending))
+}
+
+impl Session {
+    /// Encodes the next packet that is due, if any: retransmissions, consent, keepalives, and, if
+    /// the pacer allows a start, a new check.
+    pub(super) fn poll_transmit(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        may_start: bool,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        if let Some(outgoing) = self.retransmit(core, cx, buf) {
+            return Some(outgoing);
+        }
+        if let Some(outgoing) = self.send_consent(core, cx, buf) {
+            return Some(outgoing);
+        }
+        if let Some(outgoing) = self.send_keepalive(core, cx, buf) {
+            return Some(outgoing);
+        }
+        while may_start && cx.now >= self.next_check && !self.retired {
+            let pair = self.take_next()?;
+            if let Some(outgoing) = self.start_check(pair, core, cx, buf) {
+                return Some(outgoing);
+            }
+        }
+        None
+    }
+
+    /// Whether a packet other than a new check is due.
+    pub(super) fn has_due(&self, core: &Core, now: Instant) -> bool {
+        self.checks.iter().any(|check| check.resend)
+            || self.consent_due(core, now).is_some()
+            || self.keepalive_due(core, now).is_some()
+    }
+
+    /// Whether a new check could start at `now`.
+    pub(super) fn wants_start(&self, now: Instant) -> bool {
+        !self.retired && now >= self.next_check && self.has_next()
+    }
+
+    fn retransmit(
+        &mut self,
+        core: &mut Core,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        loop {
+            let index = self.checks.iter().position(|check| check.resend)?;
+            let check = self.checks.get_mut(index)?;
+            check.resend = false;
+            let check = check.clone();
+            if !self.spend_budget(&check, buf.len().min(160), core) {
+                self.fail_pair(check.pair, PairFailure::Budget, core);
+                continue;
+            }
+            if let Some(len) = self.encode_check(&check, core, buf) {
+                self.note_sent(check.pair, cx.now);
+                let (base, to) = (check.base, check.to);
+                return Some(Outgoing { base, to, len, started: None, paced: false });
+            }
+        }
+    }
+
+    /// Starts a transaction for a pair that the checklists chose.
+    fn start_check(
+        &mut self,
+        id: PairId,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        let nominating = self.components.iter().any(|c| c.nominating == Some(id));
+        let kind = match nominating {
+            true => CheckKind::Nomination(self.nomination_value()),
+            false => CheckKind::Connectivity,
+        };
+        let verified = self.remote(self.pairs.get(id)?.remote)?.verified;
+        // Evidence that the address answers makes a fresh transaction follow at a steady pace;
+        // then this one is sent once.
+        let steady = match core.config.check_backoff {
+            CheckBackoff::Evidence { interval } if verified => Some(interval.max(self.ta)),
+            CheckBackoff::Evidence { .. } | CheckBackoff::Rfc => None,
+        };
+        let timing = match steady {
+            Some(_) => ClientTransaction::start(cx.now, &super::SENT_ONCE),
+            None => {
+                let schedule = &core.config.retransmission;
+                let rto = check_rto(schedule, self.ta, self.pending());
+                ClientTransaction::start_with_rto(cx.now, rto, schedule)
+            }
+        };
+        let retry_at = steady.map(|interval| cx.now + interval);
+        let check = self.new_check(id, kind, timing, retry_at, core, cx)?;
+        let len = self.encode_check(&check, core, buf)?;
+        if !self.spend_budget(&check, len, core) {
+            self.fail_pair(id, PairFailure::Budget, core);
+            return None;
+        }
+        self.next_check = cx.now + self.ta;
+        let pair = self.pairs.get_mut(id)?;
+        pair.counters.requests_sent = pair.counters.requests_sent.saturating_add(1);
+        match pair.state {
+            PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
+                pair.state = PairState::InProgress { since: cx.now };
+            }
+            PairState::InProgress { .. } | PairState::Succeeded => {}
+        }
+        self.note_sent(id, cx.now);
+        Some(self.launch(check, len, core))
+    }
+
+    /// Keeps a check for its answer, within bounds.
+    fn launch(&mut self, check: Check, len: usize, core: &mut Core) -> Outgoing {
+        let paced = match check.kind {
+            CheckKind::Connectivity | CheckKind::Nomination(_) => true,
+            CheckKind::Consent | CheckKind::Verification => false,
+        };
+        let (base, to) = (check.base, check.to);
+        let outgoing = Outgoing { base, to, len, started: Some(check.id), paced };
+        let of_pair = self.checks.iter().filter(|known| known.pair == check.pair).count();
+        let limit = usize::from(core.config.limits.pairs) + CHECKS_SPARE;
+        let victim = if of_pair >= CHECKS_PER_PAIR {
+            self.checks.iter().position(|known| known.pair == check.pair)
+        } else if self.checks.len() >= limit {
+            Some(0)
+        } else {
+            None
+        };
+        if let Some(victim) = victim {
+            core.ended.push(self.checks.remove(victim).id);
+        }
+        self.checks.push(check);
+        outgoing
+    }
+
+    fn new_check(
+        &self,
+        id: PairId,
+        kind: CheckKind,
+        timing: ClientTransaction,
+        retry_at: Option<Instant>,
+        core: &mut Core,
+        cx: &Context<'_>,
+    ) -> Option<Check> {
+        let pair = self.pairs.get(id)?;
+        let base = core.local.base(pair.base)?;
+        // The priority that a peer-reflexive candidate of this base would have. [rfc8445-7.1.1-1]
+        let priority =
+            priority(CandidateKind::PeerReflexive, base.local_preference, pair.component.number());
+        Some(Check {
+            id: core.transaction_id(cx.seed),
+            pair: id,
+            kind,
+            timing,
+            retry_at,
+            resend: false,
+            role: core.role,
+            tie_breaker: core.tie_breaker,
+            base: pair.base,
+            to: self.remote(pair.remote)?.address,
+            priority,
+            refused: None,
+        })
+    }
+
+    /// Writes a check: from the base, with short-term credentials, PRIORITY, the role, FINGERPRINT
+    /// and, from the controlling side alone, USE-CANDIDATE. [rfc8445-7-1] [rfc8445-7.2.2-1]
+    /// [rfc8445-7.2.2-p1] [rfc8445-7.2.4-1] [rfc8445-7.2.4-2] [rfc8445-7.2.4-p1] [rfc8445-7.1.2-1]
+    /// [rfc8445-7.1.2-2] [rfc8445-7.1.3-1] [rfc8445-7.1.3-2] [rfc8445-16.1-p1] [rfc8489-9.1.2-2]
+    fn encode_check(&self, check: &Check, core: &Core, buf: &mut [u8]) -> Option<usize> {
+        let stream = self.pairs.get(check.pair)?.component.stream();
+        let remote = self.remote_stream(stream)?;
+        let role = match check.role {
+            Role::Controlling => AttributeType::ICE_CONTROLLING,
+            Role::Controlled => AttributeType::ICE_CONTROLLED,
+        };
+        let mut message = Encoder::new(buf, MessageClass::Request, Method::BINDING, check.id)
+            .username(&[remote.ufrag.as_bytes(), self.local.ufrag.as_bytes()])
+            .u32(AttributeType::PRIORITY, check.priority)
+            .u64(role, check.tie_breaker);
+        if let (CheckKind::Nomination(value), Role::Controlling) = (check.kind, check.role) {
+            message = message.flag(AttributeType::USE_CANDIDATE);
+            if let Some(value) = value {
+                message = message.u32(AttributeType(core.config.nomination.attribute), value);
+            }
+        }
+        message.integrity(&remote.key).fingerprint().finish().ok()
+    }
+
+    /// Counts a packet against what may go to addresses that never answered; false if it is used
+    /// up.
+    fn spend_budget(&mut self, check: &Check, len: usize, core: &Core) -> bool {
+        let limits = &core.config.limits;
+        let Some(pair) = self.pairs.get(check.pair) else { return false };
+        let remote_id = pair.remote;
+        let Some(stream) = self.remote_stream_mut(remote_id.stream) else { return false };
+        let Some(remote) = stream.get(remote_id) else { return false };
+        if remote.verified {
+            return true;
+        }
+        let to_ip = stream.unverified_packets(remote.address.ip());
+        if to_ip >= u32::from(limits.unverified_packets_per_ip) {
+            return false;
+        }
+        let octets = u32::try_from(len + HEADERS).unwrap_or(u32::MAX);
+        if self.unverified_packets >= limits.unverified_packets
+            || self.unverified_octets.saturating_add(octets) > limits.unverified_octets
+        {
+            return false;
+        }
+        self.unverified_packets += 1;
+        self.unverified_octets += octets;
+        if let Some(remote) =
+            self.remote_stream_mut(remote_id.stream).and_then(|stream| stream.get_mut(remote_id))
+        {
+            remote.packets_unverified = remote.packets_unverified.saturating_add(1);
+        }
+        true
+    }
+
+    fn pending(&self) -> usize {
+        self.pairs
+            .iter()
+            .filter(|(_, pair)| {
+                matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })
+            })
+            .count()
+    }
+
+    fn note_sent(&mut self, id: PairId, now: Instant) {
+        if let Some(pair) = self.pairs.get_mut(id) {
+            pair.last_sent = now;
+        }
+    }
+
+    fn consent_due(&self, core: &Core, now: Instant) -> Option<(PairId, ConsentCheck)> {
+        if core.is_lite() {
+            return None;
+        }
+        self.pairs.iter().find_map(|(id, pair)| {
+            let valid = pair.valid.as_ref().filter(|_| self.wants_consent(id, pair))?;
+            Some((id, valid.consent.due(now, core.config.consent)?))
+        })
+    }
+
+    /// Sends the consent check or verification that is due: a transaction of its own, sent once.
+    /// [rfc7675-5.1-6] [rfc7675-5.1-p1] [rfc7675-5.1-12]
+    fn send_consent(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        let (id, due) = self.consent_due(core, cx.now)?;
+        let random = core.jitter(cx.seed);
+        let interval = Consent::interval(&core.config, random);
+        let pair = self.pairs.get_mut(id)?;
+        pair.valid.as_mut()?.consent.sent(cx.now, due, interval);
+        let kind = match due {
+            ConsentCheck::Regular => {
+                let counters = &mut pair.counters;
+                counters.consent_requests_sent = counters.consent_requests_sent.saturating_add(1);
+                CheckKind::Consent
+            }
+            ConsentCheck::Verification => {
+                pair.counters.requests_sent = pair.counters.requests_sent.saturating_add(1);
+                CheckKind::Verification
+            }
+        };
+        let timing = ClientTransaction::start(cx.now, &super::SENT_ONCE);
+        let check = self.new_check(id, kind, timing, None, core, cx)?;
+        let len = self.encode_check(&check, core, buf)?;
+        self.note_sent(id, cx.now);
+        Some(self.launch(check, len, core))
+    }
+
+    /// The selected pair that was silent for Tr: consent checks usually prevent that, a lite agent
+    /// has none. [rfc8445-11-1] [rfc8445-11-3] [rfc8445-11-4] [rfc8445-11-6b] [rfc8839-6-1]
+    fn keepalive_due(&self, core: &Core, now: Instant) -> Option<PairId> {
+        self.components
+            .iter()
+            .filter_map(|component| component.selected)
+            .find(|id| self.pairs.get(*id).is_some_and(|pair| now >= pair.last_sent + core.tr()))
+    }
+
+    /// Sends a Binding indication with nothing but FINGERPRINT. [rfc8445-11-2] [rfc8445-11-11]
+    /// [rfc8445-11-12a] [rfc8445-11-12b] [rfc8445-11-14]
+    fn send_keepalive(
+        &mut self,
+        core: &mut Core,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        let id = self.keepalive_due(core, cx.now)?;
+        self.note_sent(id, cx.now);
+        let pair = self.pairs.get(id)?;
+        let to = self.remote(pair.remote)?.address;
+        let transaction = core.transaction_id(cx.seed);
+        let len = Encoder::new(buf, MessageClass::Indication, Method::BINDING, transaction)
+            .fingerprint()
+            .finish()
+            .ok()?;
+        Some(Outgoing { base: pair.base, to, len, started: None, paced: false })
+    }
+
+    /// Advances all transactions to `now`.
+    pub(super) fn check_timeouts(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+        let mut index = 0;
+        while let Some(check) = self.checks.get_mut(index) {
+            if check.retry_at.is_some_and(|at| cx.now >= at) {
+                check.retry_at = None;
+                let (pair, kind) = (check.pair, check.kind);
+                self.retry(pair, kind, core, cx);
+                index = 0;
+                continue;
+            }
+            match check.timing.poll(cx.now) {
+                TransactionStep::Wait => index += 1,
+                TransactionStep::Retransmit => {
+                    check.resend = true;
+                    index += 1;
+                }
+                TransactionStep::TimedOut => {
+                    let check = self.checks.remove(index);
+                    core.ended.push(check.id);
+                    self.timed_out(&check, core, cx);
+                    index = 0;
+                }
+            }
+        }
+    }
+
+    /// Follows an unanswered transaction with a fresh one, until the pair is decided or has had
+    /// its whole time.
+    fn retry(&mut self, id: PairId, kind: CheckKind, core: &mut Core, cx: &Context<'_>) {
+        let Some(pair) = self.pairs.get(id) else { return };
+        let nominating = self.components.iter().any(|c| c.nominating == Some(id));
+        let again = match (kind, pair.state) {
+            (CheckKind::Nomination(_), PairState::Succeeded) => nominating,
+            (CheckKind::Connectivity, PairState::InProgress { since }) => {
+                if cx.now >= since + core.config.patience {
+                    self.fail_pair(id, PairFailure::Timeout, core);
+                    self.trace(id, core, cx, "pair failed: timeout");
+                    return;
+                }
+                true
+            }
+            (
+                CheckKind::Connectivity
+                | CheckKind::Nomination(_)
+                | CheckKind::Consent
+                | CheckKind::Verification,
+                _,
+            ) => false,
+        };
+        if again {
+            self.trigger(id);
+        }
+    }
+
+    /// A transaction ended without an answer. [rfc8445-7.2.5.2.3-1] [rfc8489-9.1.4-3]
+    fn timed_out(&mut self, check: &Check, core: &mut Core, cx: &Context<'_>) {
+        let reason = check.refused.unwrap_or(PairFailure::Timeout);
+        let Some(pair) = self.pairs.get(check.pair) else { return };
+        let other = self.checks.iter().any(|other| other.pair == check.pair);
+        let fails = match check.kind {
+            CheckKind::Connectivity => {
+                matches!(pair.state, PairState::InProgress { .. }) && !other && !pair.triggered
+            }
+            // A nomination that nobody answers; with fresh transactions it is tried again.
+            CheckKind::Nomination(_) => {
+                let nominating = self.components.iter().any(|c| c.nominating == Some(check.pair));
+                nominating && !other && !pair.triggered
+            }
+            CheckKind::Consent | CheckKind::Verification => false,
+        };
+        if fails {
+            self.fail_pair(check.pair, reason, core);
+            self.trace(check.pair, core, cx, "pair failed: no answer");
+        }
+    }
+
+    /// Takes the response to one of our checks. [rfc8445-7.2.5-p1]
+    pub(super) fn handle_response(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        base: BaseId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        let id = message.transaction_id();
+        let index = self
+            .checks
+            .iter()
+            .position(|check| check.id == id)
+            .ok_or(DropReason::UnknownTransaction)?;
+        let check = self.checks.get(index).ok_or(DropReason::UnknownTransaction)?.clone();
+        let authenticated = self.authenticate(index, message)?;
+        // Mirrored addresses, or the pair fails. [rfc8445-7.2.5.2.1-1] [rfc8445-7.2.5.2.1-2a]
+        // [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
+        if check.base != base || check.to != from {
+            self.finish(index, core);
+            self.fail_pair(check.pair, PairFailure::Asymmetric, core);
+            return Err(DropReason::Asymmetric);
+        }
+        let understood = authenticated.unknown_required(super::is_known).next().is_none();
+        let now = cx.now;
+        if let Some(pair) = self.pairs.get_mut(check.pair) {
+            let remote = pair.remote;
+            pair.counters.responses_received = pair.counters.responses_received.saturating_add(1);
+            if let Some(stream) = self.remote_stream_mut(remote.stream) {
+                stream.heard(remote, now);
+            }
+        }
+        match authenticated.class() {
+            MessageClass::Success => {
+                let mapped = authenticated
+                    .xor_mapped_address()
+                    .filter(|_| understood)
+                    .map(crate::net::canonical);
+                let Some(mapped) = mapped else {
+                    // It cannot be used, so the transaction fails. [rfc8489-6.3.3-p1]
+                    self.finish(index, core);
+                    self.check_refused(&check, PairFailure::Refused(0), core, cx);
+                    return Err(DropReason::MissingAttribute);
+                };
+                self.sample_rtt(&check, now);
+                self.finish(index, core);
+                self.check_succeeded(&check, mapped, core, cx);
+            }
+            MessageClass::Error => {
+                self.finish(index, core);
+                let code = authenticated.error_code().map_or(0, |error| error.code());
+                self.handle_error(&check, code, core, cx);
+            }
+            MessageClass::Request | MessageClass::Indication => {
+                return Err(DropReason::UnexpectedMessage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies a response with the password that the request was made with. One that fails is as
+    /// if it had never come, but is remembered as the reason. [rfc8489-9.1.4-1] [rfc8489-9.1.4-2]
+    /// [rfc8489-9.1.4-3]
+    fn authenticate<'m>(
+        &mut self,
+        index: usize,
+        message: &Message<'m>,
+    ) -> Result<Authenticated<'m>, DropReason> {
+        let pair = self.checks.get(index).map(|check| check.pair);
+        let stream = pair.and_then(|pair| self.pairs.get(pair)).map(|pair| pair.component.stream());
+        let remote = stream.and_then(|stream| self.remote_stream(stream));
+        let remote = remote.ok_or(DropReason::UnknownTransaction)?;
+        match message.verify(&remote.key) {
+            Ok(authenticated) => Ok(authenticated),
+            Err(_) => {
+                let missing = !message.has_integrity();
+                let hint = message.error_code().map(|error| error.code()).filter(|_| missing);
+                if let Some(check) = self.checks.get_mut(index) {
+                    check.refused = Some(hint.map_or(PairFailure::Integrity, PairFailure::Refused));
+                }
+                Err(if missing { DropReason::Unauthenticated } else { DropReason::Integrity })
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, core: &mut Core) {
+        if index < self.checks.len() {
+            core.ended.push(self.checks.remove(index).id);
+        }
+    }
+
+    fn sample_rtt(&mut self, check: &Check, now: Instant) {
+        let Some(rtt) = check.timing.rtt(now) else { return };
+        if let Some(pair) = self.pairs.get_mut(check.pair) {
+            pair.counters.current_round_trip_time = Some(rtt);
+            pair.counters.total_round_trip_time =
+                pair.counters.total_round_trip_time.saturating_add(rtt);
+        }
+    }
+
+    /// [rfc8445-7.2.5.3.2-p1] [rfc8445-7.2.5.3.2-p2] [rfc8445-7.2.5.3.3-p1]
+    fn check_succeeded(
+        &mut self,
+        check: &Check,
+        mapped: SocketAddr,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let random = core.jitter(cx.seed);
+        let interval = Consent::interval(&core.config, random);
+        let local = self.mapped_candidate(check.base, mapped, core);
+        let Some(pair) = self.pairs.get_mut(check.pair) else { return };
+        if matches!(pair.state, PairState::Failed(PairFailure::ConsentLost)) {
+            // Lost consent is not regained with the same credentials. [rfc7675-5.1-13]
+            return;
+        }
+        let foundation = pair.foundation;
+        let local = local.unwrap_or(pair.local);
+        let was_open = pair.state != PairState::Succeeded;
+        pair.state = PairState::Succeeded;
+        let mut recovered = false;
+        match &mut pair.valid {
+            Some(valid) => {
+                recovered = valid.consent.renew(cx.now);
+                valid.local = local;
+            }
+            None => {
+                pair.valid = Some(Valid {
+                    local,
+                    since: cx.now,
+                    nominated: false,
+                    consent: Consent::granted(cx.now, interval),
+                });
+            }
+        }
+        let nominated = pair.nomination_pending.take();
+        self.stop_retries(check.pair);
+        if was_open {
+            self.unqueue(check.pair);
+            self.unfreeze(foundation);
+            self.trace(check.pair, core, cx, "pair is valid");
+        }
+        if recovered {
+            self.trace(check.pair, core, cx, "pair answers again");
+        }
+        match (check.kind, core.role) {
+            // [rfc8445-7.2.5.3.4-p1]
+            (CheckKind::Nomination(_), Role::Controlling) => {
+                self.nomination_succeeded(check.pair, core, cx);
+            }
+            // [rfc8445-7.2.5.3.4-p2]
+            (CheckKind::Connectivity | CheckKind::Consent | CheckKind::Verification, _)
+            | (CheckKind::Nomination(_), Role::Controlled) => {
+                if let Some(nominated) = nominated {
+                    self.follow_nomination(check.pair, nominated, core, cx);
+                }
+            }
+        }
+    }
+
+    /// After an answer no transaction of the pair is repeated; those under way may be answered.
+    fn stop_retries(&mut self, id: PairId) {
+        let nominating = self.components.iter().any(|c| c.nominating == Some(id));
+        for check in self.checks.iter_mut().filter(|check| check.pair == id) {
+            match check.kind {
+                CheckKind::Nomination(_) if nominating => {}
+                CheckKind::Connectivity
+                | CheckKind::Consent
+                | CheckKind::Verification
+                | CheckKind::Nomination(_) => {
+                    check.retry_at = None;
+                    check.resend = false;
+                    check.timing.stop_retransmitting();
+                }
+            }
+        }
+    }
+
+    /// Finds the local candidate that the peer saw, or learns it as a peer-reflexive one; that is
+    /// not paired by itself. [rfc8445-7.2.5.3.1-1] [rfc8445-7.2.5.3.1-p1]
+    fn mapped_candidate(
+        &self,
+        base: BaseId,
+        mapped: SocketAddr,
+        core: &mut Core,
+    ) -> Option<LocalId> {
+        if let Some(known) = core.local.find(base, mapped) {
+            return Some(known);
+        }
+        if core.local.peer_reflexive() >= LOCAL_PEER_REFLEXIVE {
+            return None;
+        }
+        core.local.add_candidate(CandidateKind::PeerReflexive, base, mapped, None, false)
+    }
+
+    fn handle_error(&mut self, check: &Check, code: u16, core: &mut Core, cx: &mut Context<'_>) {
+        match code {
+            487 => self.role_conflict(check, core, cx),
+            // Only an authenticated one comes here. [rfc7675-5.2-p1]
+            403 => {
+                self.fail_pair(check.pair, PairFailure::ConsentLost, core);
+                self.trace(check.pair, core, cx, "peer revoked its consent");
+            }
+            code => self.check_refused(check, PairFailure::Refused(code), core, cx),
+        }
+    }
+
+    /// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1] [rfc8489-14.8-8]
+    fn check_refused(
+        &mut self,
+        check: &Check,
+        reason: PairFailure,
+        core: &mut Core,
+        cx: &Context<'_>,
+    ) {
+        match check.kind {
+            CheckKind::Connectivity | CheckKind::Nomination(_) => {
+                self.fail_pair(check.pair, reason, core);
+                self.trace(check.pair, core, cx, "pair failed: refused");
+            }
+            // No consent comes of it, but consent lasts until it expires.
+            CheckKind::Consent | CheckKind::Verification => {}
+        }
+    }
+
+    /// The peer has our role. We switch against the role that *the request* claimed, so that two
+    /// answers make one switch. [rfc8445-7.2.5.1-1] [rfc8445-7.2.5.1-2] [rfc8445-7.2.5.1-3]
+    /// [rfc8445-7.2.5.1-4] [rfc8445-16.1-1b] [rfc8445-16.1-3b]
+    fn role_conflict(&mut self, check: &Check, core: &mut Core, cx: &mut Context<'_>) {
+        let role = match check.role {
+            Role::Controlling => Role::Controlled,
+            Role::Controlled => Role::Controlling,
+        };
+        if core.role != role {
+            core.new_tie_breaker(cx.seed);
+            self.switch_role(role, core, cx);
+        }
+        let Some(pair) = self.pairs.get_mut(check.pair) else { return };
+        match pair.state {
+            PairState::Succeeded => {}
+            PairState::Frozen
+            | PairState::Waiting
+            | PairState::InProgress { .. }
+            | PairState::Failed(_) => {
+                pair.state = PairState::Waiting;
+                self.trigger(check.pair);
+            }
+        }
+    }
+
+    /// The network said that `to` cannot be reached from `base`. It is only a hint that anybody
+    /// could forge, so it fails no pair that works, and none by itself while the peer may still
+    /// be heard of: it ends the transaction under way, and the pair is tried once more.
+    /// [rfc8445-7.2.5.2.2-1]
+    pub(super) fn handle_unreachable(&mut self, base: BaseId, to: SocketAddr, core: &mut Core) {
+        let hit: Vec<PairId> = self
+            .checks
+            .iter()
+            .filter(|check| check.base == base && check.to == to)
+            .map(|check| check.pair)
+            .collect();
+        for id in hit {
+            let Some(pair) = self.pairs.get(id) else { continue };
+            let verified = self.remote(pair.remote).is_some_and(|remote| remote.verified);
+            match pair.state {
+                PairState::InProgress { .. } if !verified => {
+                    // [rfc8445-7.2.5.2.2-2]
+                    self.fail_pair(id, PairFailure::Unreachable, core);
+                }
+                PairState::Frozen
+                | PairState::Waiting
+                | PairState::InProgress { .. }
+                | PairState::Succeeded
+                | PairState::Failed(_) => {}
+            }
+        }
+    }
+
+    /// When the next check, consent or keepalive is due; `paced` leaves new checks out, which the
+    /// endpoint starts when its pacer says so.
+    pub(super) fn check_deadline(&self, core: &Core, paced: bool) -> Option<Instant> {
+        let mut deadline = None;
+        for check in &self.checks {
+            let at = if check.resend { Instant::ZERO } else { check.timing.deadline() };
+            deadline = earlier(deadline, Some(at));
+            deadline = earlier(deadline, check.retry_at);
+        }
+        if !core.is_lite() {
+            for (id, pair) in self.pairs.iter() {
+                if let Some(valid) = &pair.valid {
+                    deadline = earlier(
+                        deadline,
+                        match self.wants_consent(id, pair) {
+                            true => Some(valid.consent.deadline(core.config.consent)),
+                            false => Some(valid.consent.expiry()),
+                        },
+                    );
+                }
+            }
+        }
+        for id in self.components.iter().filter_map(|component| component.selected) {
+            let at = self.pairs.get(id).map(|pair| pair.last_sent + core.tr());
+            deadline = earlier(deadline, at);
+        }
+        if !paced && self.has_next() {
+            deadline = earlier(deadline, Some(self.next_check));
+        }
+        deadline
+    }
+
+    /// Whether a transaction is ours.
+    pub(super) fn has_check(&self, id: TransactionId) -> bool {
+        self.checks.iter().any(|check| check.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// [rfc8445-14.3-2] [rfc8445-14.3-4]
+    #[test]
+    fn the_rto_grows_with_the_pairs_under_way_and_is_never_below_half_a_second() {
+        let mut config = Retransmission::default();
+        let rto = |config: &_, pending| check_rto(config, Duration::from_millis(50), pending);
+        assert_eq!(rto(&config, 1), Duration::from_millis(500));
+        assert_eq!(rto(&config, 100), Duration::from_millis(5_000));
+        config.rto = Duration::from_millis(100);
+        assert_eq!(rto(&config, 1), Duration::from_millis(500));
+    }
+}

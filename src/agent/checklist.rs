@@ -1,0 +1,354 @@
+//! Forming checklists, and choosing what is checked next. [RFC 8445 §6.1] [RFC 8838 §10-12]
+
+use crate::event::PairFailure;
+use crate::net::{ComponentId, is_link_local};
+use crate::stats::PairCounters;
+use crate::time::Instant;
+
+use super::Core;
+use super::local::{Base, BaseId};
+use super::pair::{Pair, PairId, PairState, PathClass, pair_priority};
+use super::remote::{RemoteCandidate, RemoteId};
+use super::session::{ChecklistState, Session};
+
+/// A pair that could be formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Possible {
+    priority: u64,
+    base: BaseId,
+    remote: RemoteId,
+}
+
+impl Session {
+    /// Forms the pairs of all streams anew from the candidates of both sides, and sets one pair of
+    /// each foundation to Waiting. [rfc8445-6.1.2-p1] [rfc8445-6.1.2.6-p1] [rfc8839-4.4.3.1-4]
+    pub(super) fn form_checklists(&mut self, core: &mut Core) {
+        for stream in 0..self.streams.len() {
+            let Ok(stream) = u16::try_from(stream) else { return };
+            let mut possible = self.possible_pairs(stream, core);
+            let limit = self.pairs_per_stream(core);
+            if possible.len() > limit {
+                // [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-3] [rfc8445-19.5.1-1]
+                possible.select_nth_unstable_by(limit, |a, b| b.cmp(a));
+                possible.truncate(limit);
+            }
+            possible.sort_unstable_by(|a, b| b.cmp(a));
+            for pair in possible {
+                if self.pairs.find(pair.base, pair.remote).is_none() {
+                    self.insert_pair(pair.base, pair.remote, PairState::Frozen, core);
+                }
+            }
+        }
+        self.unfreeze_first_of_each_foundation();
+    }
+
+    fn pairs_per_stream(&self, core: &Core) -> usize {
+        (usize::from(core.config.limits.pairs) / self.streams.len().max(1)).max(1)
+    }
+
+    /// All pairs of a base and a remote candidate that the rules allow.
+    fn possible_pairs(&self, stream: u16, core: &Core) -> Vec<Possible> {
+        let Some(remotes) = self.remote_stream(stream) else { return Vec::new() };
+        let mut possible = Vec::new();
+        for (base_id, base) in core.local.bases() {
+            let Some(local) = base.candidate.and_then(|id| core.local.candidate(id)) else {
+                continue;
+            };
+            for (remote_id, remote) in remotes.iter(stream) {
+                if pairable(base, remote, stream) {
+                    let priority = pair_priority(core.role, local.priority, remote.priority);
+                    possible.push(Possible { priority, base: base_id, remote: remote_id });
+                }
+            }
+        }
+        possible
+    }
+
+    /// Pairs a new remote candidate with all bases. [rfc8838-17-2]
+    pub(super) fn pair_remote(&mut self, remote: RemoteId, core: &mut Core) {
+        let bases: Vec<BaseId> = core.local.bases().map(|(id, _)| id).collect();
+        for base in bases {
+            self.add_pair(base, remote, core);
+        }
+    }
+
+    /// Pairs a new base, or one that got its first candidate, with all remote candidates. A base
+    /// is paired only once the peer was told of a candidate of it. [rfc8838-10-1]
+    pub(super) fn pair_base(&mut self, base: BaseId, core: &mut Core) {
+        let Some(stream) = core.local.base(base).map(|base| base.component.stream()) else {
+            return;
+        };
+        let Some(remotes) = self.remote_stream(stream) else { return };
+        let remotes: Vec<RemoteId> = remotes.iter(stream).map(|(id, _)| id).collect();
+        for remote in remotes {
+            self.add_pair(base, remote, core);
+        }
+    }
+
+    /// Adds one pair to a running checklist, in the state that trickle ICE gives it.
+    /// [rfc8838-12-p1] [rfc8838-12-p2] [rfc8838-12-p3]
+    fn add_pair(&mut self, base_id: BaseId, remote_id: RemoteId, core: &mut Core) {
+        let (Some(base), Some(remote)) = (core.local.base(base_id), self.remote(remote_id)) else {
+            return;
+        };
+        let stream = remote_id.stream;
+        let component = base.component;
+        let running = self
+            .streams
+            .get(usize::from(stream))
+            .is_some_and(|stream| stream.checklist.state != ChecklistState::Completed);
+        let settled = self.component(component).is_none_or(|known| known.selected.is_some());
+        let duplicate = self.pairs.find(base_id, remote_id).is_some();
+        if !running || settled || duplicate || !pairable(base, remote, stream) {
+            return;
+        }
+        let Some(local) = base.candidate.and_then(|id| core.local.candidate(id)) else { return };
+        let priority = pair_priority(core.role, local.priority, remote.priority);
+        let foundation = (local.foundation, remote.foundation);
+        if !self.make_room(stream, priority, core) {
+            return;
+        }
+        let state = self.state_of_new_pair(foundation, priority);
+        self.insert_pair(base_id, remote_id, state, core);
+    }
+
+    fn state_of_new_pair(&self, foundation: (u16, u16), priority: u64) -> PairState {
+        let mut topmost = true;
+        for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.foundation == foundation) {
+            if pair.state == PairState::Succeeded {
+                return PairState::Waiting;
+            }
+            topmost &= pair.priority < priority;
+        }
+        if topmost { PairState::Waiting } else { PairState::Frozen }
+    }
+
+    /// Makes room for a pair of `priority` at the limit: failed pairs go first, then those of
+    /// lower priority that were not begun. [rfc8838-10-3] [rfc8838-10-4] [rfc8838-11-3]
+    /// [rfc8838-11-4] [rfc8838-10-p1]
+    fn make_room(&mut self, stream: u16, priority: u64, core: &mut Core) -> bool {
+        let limit = self.pairs_per_stream(core);
+        let in_stream = |pair: &Pair| pair.component.stream() == stream;
+        if self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() < limit {
+            return true;
+        }
+        let victim = self
+            .pairs
+            .iter()
+            .filter(|(id, pair)| in_stream(pair) && !self.is_selected(*id))
+            .filter(|(_, pair)| match pair.state {
+                PairState::Failed(_) => true,
+                PairState::Frozen | PairState::Waiting => pair.priority < priority,
+                PairState::InProgress { .. } | PairState::Succeeded => false,
+            })
+            .min_by_key(|(_, pair)| (!matches!(pair.state, PairState::Failed(_)), pair.priority))
+            .map(|(id, _)| id);
+        let Some(victim) = victim else { return false };
+        self.remove_pair(victim, core);
+        true
+    }
+
+    /// Inserts a pair by its priority. [rfc8445-7.3.1.4-p3]
+    pub(super) fn insert_pair(
+        &mut self,
+        base_id: BaseId,
+        remote_id: RemoteId,
+        state: PairState,
+        core: &Core,
+    ) -> Option<PairId> {
+        let base = core.local.base(base_id)?;
+        let local_id = base.candidate?;
+        let local = core.local.candidate(local_id)?;
+        let remote = self.remote(remote_id)?;
+        let relays = u8::from(base.relayed)
+            + u8::from(remote.kind == crate::candidate::CandidateKind::Relayed);
+        let pair = Pair {
+            component: base.component,
+            base: base_id,
+            local: local_id,
+            remote: remote_id,
+            priority: pair_priority(core.role, local.priority, remote.priority),
+            foundation: (local.foundation, remote.foundation),
+            class: PathClass { relays, cost: base.cost.max(remote.cost) },
+            state,
+            triggered: false,
+            nomination_pending: None,
+            valid: None,
+            counters: PairCounters::default(),
+            last_sent: Instant::ZERO,
+        };
+        let key = (pair.priority, core::cmp::Reverse(pair.component));
+        let stream = pair.component.stream();
+        let id = self.pairs.insert(pair)?;
+        let pairs = &self.pairs;
+        let checklist = &mut self.streams.get_mut(usize::from(stream))?.checklist;
+        let place = checklist.order.partition_point(|known| {
+            pairs
+                .get(*known)
+                .is_some_and(|known| (known.priority, core::cmp::Reverse(known.component)) >= key)
+        });
+        checklist.order.insert(place, id);
+        Some(id)
+    }
+
+    /// For each foundation sets one pair of the whole set to Waiting: in the first checklist that
+    /// has it, of the lowest component, then the highest priority. [rfc8445-6.1.2.6-p2]
+    fn unfreeze_first_of_each_foundation(&mut self) {
+        let mut seen: Vec<(u16, u16)> = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.state != PairState::Frozen)
+            .map(|(_, pair)| pair.foundation)
+            .collect();
+        let mut frozen: Vec<_> = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.state == PairState::Frozen)
+            .map(|(id, pair)| {
+                (pair.foundation, pair.component, core::cmp::Reverse(pair.priority), id)
+            })
+            .collect();
+        frozen.sort_unstable();
+        seen.sort_unstable();
+        let mut last = None;
+        for (foundation, _, _, id) in frozen {
+            if last == Some(foundation) || seen.binary_search(&foundation).is_ok() {
+                continue;
+            }
+            last = Some(foundation);
+            if let Some(pair) = self.pairs.get_mut(id) {
+                pair.state = PairState::Waiting;
+            }
+        }
+    }
+
+    /// After a success every frozen pair of the foundation may be checked, in all checklists.
+    /// [rfc8445-7.2.5.3.3-1]
+    pub(super) fn unfreeze(&mut self, foundation: (u16, u16)) {
+        for (_, pair) in self.pairs.iter_mut() {
+            if pair.foundation == foundation && pair.state == PairState::Frozen {
+                pair.state = PairState::Waiting;
+            }
+        }
+    }
+
+    /// Queues a pair for a triggered check, once. [rfc8445-6.1.4.1-p1]
+    pub(super) fn trigger(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        if pair.triggered {
+            return;
+        }
+        pair.triggered = true;
+        let stream = pair.component.stream();
+        if let Some(checklist) = self.checklist_mut(stream) {
+            checklist.triggered.push_back(id);
+        }
+    }
+
+    /// The pair that the checklist of a stream would check next.
+    /// [rfc8445-6.1.4.2-p2] [rfc8445-6.1.4.2-p3] [rfc8445-6.1.4.2-p4]
+    fn next_of(&self, stream: usize) -> Option<PairId> {
+        let checklist = &self.streams.get(stream)?.checklist;
+        if let Some(triggered) = checklist.triggered.front() {
+            return Some(*triggered);
+        }
+        if checklist.state != ChecklistState::Running {
+            return None;
+        }
+        let in_state = |state: PairState| {
+            move |id: &&PairId| self.pairs.get(**id).is_some_and(|pair| pair.state == state)
+        };
+        if let Some(waiting) = checklist.order.iter().find(in_state(PairState::Waiting)) {
+            return Some(*waiting);
+        }
+        checklist
+            .order
+            .iter()
+            .filter(in_state(PairState::Frozen))
+            .find(|id| self.pairs.get(**id).is_some_and(|pair| !self.is_busy(pair.foundation)))
+            .copied()
+    }
+
+    fn is_busy(&self, foundation: (u16, u16)) -> bool {
+        self.pairs.iter().any(|(_, pair)| {
+            pair.foundation == foundation
+                && matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })
+        })
+    }
+
+    /// Whether any checklist has something to check.
+    pub(super) fn has_next(&self) -> bool {
+        !self.retired && (0..self.streams.len()).any(|stream| self.next_of(stream).is_some())
+    }
+
+    /// Takes the next pair, of the checklists in turn; one with nothing to send is passed over at
+    /// once. [rfc8445-6.1.4.2-p1] [rfc8445-6.1.4.2-p5] [rfc8838-8-p2] [rfc8838-7-p1]
+    pub(super) fn take_next(&mut self) -> Option<PairId> {
+        let count = self.streams.len();
+        for step in 0..count {
+            let stream = (self.turn + step) % count.max(1);
+            let Some(id) = self.next_of(stream) else { continue };
+            self.turn = (stream + 1) % count.max(1);
+            self.unqueue(id);
+            return Some(id);
+        }
+        None
+    }
+
+    /// Computes all pair priorities anew after the role changed. [rfc8445-7.2.5.1-p1]
+    pub(super) fn recompute_priorities(&mut self, core: &Core) {
+        let streams = &self.streams;
+        for (_, pair) in self.pairs.iter_mut() {
+            let local = core.local.candidate(pair.local);
+            let remote = streams
+                .get(usize::from(pair.remote.stream))
+                .and_then(|stream| stream.remote.as_ref()?.get(pair.remote));
+            if let (Some(local), Some(remote)) = (local, remote) {
+                pair.priority = pair_priority(core.role, local.priority, remote.priority);
+            }
+        }
+        self.sort_checklists();
+    }
+
+    pub(super) fn sort_checklists(&mut self) {
+        let pairs = &self.pairs;
+        for stream in &mut self.streams {
+            stream.checklist.order.sort_by_key(|id| {
+                pairs.get(*id).map(|pair| (core::cmp::Reverse(pair.priority), pair.component))
+            });
+        }
+    }
+
+    /// Fails every pair of a base whose socket is gone.
+    pub(super) fn fail_base(&mut self, base: BaseId, core: &mut Core) {
+        let gone: Vec<PairId> =
+            self.pairs.iter().filter(|(_, pair)| pair.base == base).map(|(id, _)| id).collect();
+        for id in gone {
+            self.fail_pair(id, PairFailure::Unreachable, core);
+        }
+    }
+
+    /// The number of components that are used: the lesser of both sides'. Components that the
+    /// peer does not have need no pair. [rfc8445-6.1.2.2-p2]
+    pub(super) fn is_wanted(&self, component: ComponentId) -> bool {
+        if component.number() == 1 {
+            return true;
+        }
+        let Some(remote) = self.remote_stream(component.stream()) else { return true };
+        let highest = remote.iter(component.stream()).map(|(_, c)| c.component).max();
+        highest.is_none_or(|highest| component.number() <= highest || !remote.ended)
+    }
+}
+
+/// Whether a base and a remote candidate may form a pair: the same component and family,
+/// link-local IPv6 with its like alone, loopback with its like alone (the kernel would refuse).
+/// [rfc8445-6.1.2.2-p1] [rfc8445-6.1.2.2-1]
+fn pairable(base: &Base, remote: &RemoteCandidate, stream: u16) -> bool {
+    base.usable
+        && base.component.stream() == stream
+        && base.component.number() == remote.component
+        && base.address.is_ipv4() == remote.address.is_ipv4()
+        && (base.address.is_ipv4()
+            || is_link_local(&base.address) == is_link_local(&remote.address))
+        && (base.relayed || base.address.ip().is_loopback() == remote.address.ip().is_loopback())
+}

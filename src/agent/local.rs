@@ -1,0 +1,441 @@
+//! Bases and local candidates: what the agent may send from, and what it signals.
+//! [RFC 8445 §5.1] [RFC 8421]
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::candidate::{Candidate, CandidateKind, Foundation, priority};
+use crate::net::{ComponentId, is_link_local};
+
+/// A base of an agent: a place to send from. The endpoint knows which socket or relay it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BaseId(pub(crate) u16);
+
+/// A local candidate of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LocalId(u16);
+
+/// What the endpoint says of a base.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseConfig {
+    pub(crate) component: ComponentId,
+    pub(crate) address: SocketAddr,
+    pub(crate) cost: u16,
+    pub(crate) reliable: bool,
+    pub(crate) signalled: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub(super) component: ComponentId,
+    pub(super) address: SocketAddr,
+    pub(super) cost: u16,
+    pub(super) relayed: bool,
+    /// Distinct among the bases of a component. [rfc8445-5.1.2.1-5] [rfc8421-5-1]
+    pub(super) local_preference: u16,
+    /// The candidate of the base with the highest priority; without one it is not paired.
+    pub(super) candidate: Option<LocalId>,
+    /// False once the socket is gone.
+    pub(super) usable: bool,
+}
+
+/// A local candidate, as the checks need it.
+#[derive(Clone, Debug)]
+pub(super) struct LocalCandidate {
+    pub(super) kind: CandidateKind,
+    pub(super) base: BaseId,
+    pub(super) address: SocketAddr,
+    pub(super) priority: u32,
+    pub(super) foundation: u16,
+    /// The server that a reflexive or relayed candidate came from.
+    server: Option<IpAddr>,
+    /// Whether the peer is told of it: a local peer-reflexive one is not.
+    pub(super) signalled: bool,
+}
+
+/// Distance between the local preferences of neighbouring bases: room for several servers.
+/// [rfc8445-5.1.2.2-3]
+const PREFERENCE_STEP: u16 = 16;
+
+/// The bases and candidates of an agent, over all its generations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Local {
+    bases: Vec<Base>,
+    candidates: Vec<LocalCandidate>,
+    next_foundation: u16,
+    /// Preference that the next base of a late socket gets.
+    next_preference: Option<u16>,
+}
+
+impl Local {
+    pub(super) fn base(&self, id: BaseId) -> Option<&Base> {
+        self.bases.get(usize::from(id.0))
+    }
+
+    pub(super) fn bases(&self) -> impl Iterator<Item = (BaseId, &Base)> {
+        self.bases
+            .iter()
+            .enumerate()
+            .filter_map(|(index, base)| Some((BaseId(u16::try_from(index).ok()?), base)))
+    }
+
+    pub(super) fn candidate(&self, id: LocalId) -> Option<&LocalCandidate> {
+        self.candidates.get(usize::from(id.0))
+    }
+
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (LocalId, &LocalCandidate)> {
+        self.candidates
+            .iter()
+            .enumerate()
+            .filter_map(|(index, candidate)| Some((LocalId(u16::try_from(index).ok()?), candidate)))
+    }
+
+    /// Adds the bases known at the start and gives them their local preferences: families and
+    /// interfaces interleaved, unreliable ones last. [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
+    /// [rfc8445-B.9-1]
+    pub(super) fn add_bases(&mut self, configs: &[BaseConfig]) {
+        let mut order: Vec<usize> = (0..configs.len()).collect();
+        order.sort_by_key(|&index| {
+            configs.get(index).map(|base| {
+                (!base.reliable, base.component, is_link_local(&base.address), base.cost)
+            })
+        });
+        interleave(&mut order, configs);
+        let mut ranks: Vec<(IpAddr, u16)> = Vec::new();
+        for config in configs {
+            self.bases.push(Base {
+                component: config.component,
+                address: config.address,
+                cost: config.cost,
+                relayed: false,
+                local_preference: 0,
+                candidate: None,
+                usable: true,
+            });
+        }
+        for index in order {
+            let Some(base) = self.bases.get_mut(index) else { continue };
+            let ip = base.address.ip();
+            let known = ranks.iter().find(|(known, _)| *known == ip).map(|(_, rank)| *rank);
+            // One address with several ports (components) has one rank; two ports of one
+            // component on one address need two.
+            let rank = known.unwrap_or_else(|| {
+                let rank = u16::try_from(ranks.len()).unwrap_or(u16::MAX);
+                ranks.push((ip, rank));
+                rank
+            });
+            base.local_preference = u16::MAX.saturating_sub(rank.saturating_mul(PREFERENCE_STEP));
+        }
+        let used = u16::try_from(ranks.len()).unwrap_or(u16::MAX).saturating_mul(PREFERENCE_STEP);
+        self.next_preference = Some(u16::MAX.saturating_sub(used));
+        self.separate_preferences();
+    }
+
+    /// Adds a base that turned up later: below all others.
+    pub(super) fn add_late_base(&mut self, config: &BaseConfig) -> Option<BaseId> {
+        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
+        let preference = self.next_preference.unwrap_or(u16::MAX);
+        self.next_preference = Some(preference.saturating_sub(PREFERENCE_STEP).max(1));
+        self.bases.push(Base {
+            component: config.component,
+            address: config.address,
+            cost: config.cost,
+            relayed: false,
+            local_preference: preference,
+            candidate: None,
+            usable: true,
+        });
+        Some(id)
+    }
+
+    /// Gives bases of one component that share an address distinct preferences.
+    fn separate_preferences(&mut self) {
+        for index in 1..self.bases.len() {
+            let (before, rest) = self.bases.split_at_mut(index);
+            let Some(base) = rest.first_mut() else { continue };
+            let clashes = |preference: u16| {
+                before.iter().any(|other| {
+                    other.component == base.component && other.local_preference == preference
+                })
+            };
+            let mut preference = base.local_preference;
+            while clashes(preference) && preference > 1 {
+                preference -= 1;
+            }
+            base.local_preference = preference;
+        }
+    }
+
+    pub(super) fn remove_base(&mut self, id: BaseId) {
+        if let Some(base) = self.bases.get_mut(usize::from(id.0)) {
+            base.usable = false;
+        }
+    }
+
+    /// Adds a candidate unless it is redundant: equal in address and base to one that is there.
+    /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1]
+    pub(super) fn add_candidate(
+        &mut self,
+        kind: CandidateKind,
+        base_id: BaseId,
+        address: SocketAddr,
+        server: Option<IpAddr>,
+        signalled: bool,
+    ) -> Option<LocalId> {
+        if self.candidates.iter().any(|known| known.address == address && known.base == base_id) {
+            return None;
+        }
+        let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
+        let base = self.base(base_id)?;
+        let local_preference = self.candidate_preference(kind, base);
+        let priority = priority(kind, local_preference, base.component.number());
+        let foundation = self.foundation(kind, base.address.ip(), server);
+        self.candidates.push(LocalCandidate {
+            kind,
+            base: base_id,
+            address,
+            priority,
+            foundation,
+            server,
+            signalled,
+        });
+        let best = self.base(base_id)?.candidate.and_then(|best| self.candidate(best));
+        if signalled && best.is_none_or(|best| best.priority < priority) {
+            self.bases.get_mut(usize::from(base_id.0))?.candidate = Some(id);
+        }
+        Some(id)
+    }
+
+    /// The base's preference, lowered for each candidate of the kind that it has already: several
+    /// servers may each give one. [rfc8445-5.1.2-1a]
+    fn candidate_preference(&self, kind: CandidateKind, base: &Base) -> u16 {
+        let same = self
+            .candidates
+            .iter()
+            .filter(|known| {
+                known.kind == kind
+                    && self.base(known.base).is_some_and(|other| {
+                        other.local_preference == base.local_preference
+                            && other.component == base.component
+                    })
+            })
+            .count();
+        let lowered = u16::try_from(same).unwrap_or(PREFERENCE_STEP).min(PREFERENCE_STEP - 1);
+        base.local_preference.saturating_sub(lowered).max(1)
+    }
+
+    /// The foundation of a candidate: the number of the first one with the same type, base IP
+    /// address and server. [rfc8445-5.1.1.3-p1]
+    fn foundation(&mut self, kind: CandidateKind, base: IpAddr, server: Option<IpAddr>) -> u16 {
+        let known = self.candidates.iter().find(|known| {
+            known.kind == kind
+                && known.server == server
+                && self.base(known.base).is_some_and(|known| known.address.ip() == base)
+        });
+        if let Some(known) = known {
+            return known.foundation;
+        }
+        self.next_foundation = self.next_foundation.saturating_add(1);
+        self.next_foundation
+    }
+
+    /// Finds the candidate of `base` with this address: what a response's mapped address means.
+    pub(super) fn find(&self, base: BaseId, address: SocketAddr) -> Option<LocalId> {
+        self.candidates()
+            .find(|(_, candidate)| candidate.base == base && candidate.address == address)
+            .map(|(id, _)| id)
+    }
+
+    /// How many peer-reflexive candidates a base has got.
+    pub(super) fn peer_reflexive(&self) -> usize {
+        self.candidates.iter().filter(|known| known.kind == CandidateKind::PeerReflexive).count()
+    }
+
+    /// The candidate as it is signalled. [rfc8445-5.1.1.2-p2]
+    pub(super) fn describe(&self, id: LocalId, ufrag: &str) -> Option<Candidate> {
+        let local = self.candidate(id)?;
+        let base = self.base(local.base)?;
+        let mut candidate = Candidate::udp(
+            local.kind,
+            Foundation::from_number(u32::from(local.foundation)),
+            base.component.number(),
+            local.priority,
+            local.address,
+        );
+        candidate.related = self.related(local);
+        candidate.extensions.push(("ufrag".to_owned(), ufrag.to_owned()));
+        if base.cost > 0 {
+            candidate.extensions.push(("network-cost".to_owned(), base.cost.to_string()));
+        }
+        Some(candidate)
+    }
+
+    /// The related address: the base, unless the base itself is not signalled.
+    /// [rfc8839-5.1-p2] [rfc8839-5.1-6] [rfc8839-5.1-7] [rfc8839-5.1-8] [rfc8839-9.1-1]
+    fn related(&self, local: &LocalCandidate) -> Option<SocketAddr> {
+        if local.kind == CandidateKind::Host {
+            return None;
+        }
+        let base = self.base(local.base)?;
+        if self.find(local.base, base.address).is_some() {
+            return Some(base.address);
+        }
+        let hidden: IpAddr = match base.address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Some(SocketAddr::new(hidden, 9))
+    }
+
+    /// Forgets the peer-reflexive candidates: they belong to the generation that ended.
+    ///
+    /// They are the newest of their base and nothing refers to them any more, but ids are
+    /// positions, so only those at the end are freed.
+    pub(super) fn forget_peer_reflexive(&mut self) {
+        while self.candidates.last().is_some_and(|last| last.kind == CandidateKind::PeerReflexive) {
+            self.candidates.pop();
+        }
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.bases.shrink_to_fit();
+        self.candidates.shrink_to_fit();
+    }
+}
+
+/// Interleaves the two families within the reliable bases: after every `(n4 + n6) / n4` one of
+/// IPv4. [rfc8421-4-p1] [rfc8421-4-p2] [rfc8421-4-p3] [rfc8421-5-p2] [rfc8421-3-p2]
+fn interleave(order: &mut [usize], configs: &[BaseConfig]) {
+    let reliable = order
+        .iter()
+        .take_while(|&&index| configs.get(index).is_some_and(|base| base.reliable))
+        .count();
+    let Some(reliable) = order.get_mut(..reliable) else { return };
+    let is_v4 = |index: &usize| configs.get(*index).is_some_and(|base| base.address.is_ipv4());
+    let mut v4 = reliable.iter().copied().filter(is_v4).collect::<Vec<_>>().into_iter();
+    let mut v6 =
+        reliable.iter().copied().filter(|index| !is_v4(index)).collect::<Vec<_>>().into_iter();
+    if v4.len() == 0 || v6.len() == 0 {
+        return;
+    }
+    let run = (v4.len() + v6.len()) / v4.len();
+    for (place, slot) in reliable.iter_mut().enumerate() {
+        let wants_v4 = (place + 1) % (run.max(2)) == 0;
+        let next = if wants_v4 {
+            v4.next().or_else(|| v6.next())
+        } else {
+            v6.next().or_else(|| v4.next())
+        };
+        if let Some(next) = next {
+            *slot = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(address: &str) -> BaseConfig {
+        BaseConfig {
+            component: ComponentId::FIRST,
+            address: address.parse().unwrap(),
+            cost: 0,
+            reliable: true,
+            signalled: true,
+        }
+    }
+
+    /// [rfc8445-5.1.2.1-4]
+    #[test]
+    fn a_single_address_has_the_highest_local_preference() {
+        let mut local = Local::default();
+        local.add_bases(&[base("192.0.2.1:1")]);
+        assert_eq!(local.bases[0].local_preference, 65_535);
+    }
+
+    /// [rfc8421-4-p1] [rfc8421-4-p2] [rfc8421-4-p3] [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
+    #[test]
+    fn ipv4_follows_a_run_of_ipv6() {
+        let mut local = Local::default();
+        local.add_bases(&[
+            base("192.0.2.1:1"),
+            base("[2001:db8::1]:1"),
+            base("[2001:db8::2]:1"),
+            base("[2001:db8::3]:1"),
+            base("192.0.2.2:1"),
+            base("[2001:db8::4]:1"),
+        ]);
+        let mut order: Vec<_> = local.bases.iter().collect();
+        order.sort_by_key(|base| std::cmp::Reverse(base.local_preference));
+        let families: Vec<_> = order.iter().map(|base| base.address.is_ipv4()).collect();
+        assert_eq!(families, [false, false, true, false, false, true]);
+    }
+
+    /// [rfc8421-3-p1] [rfc8421-5-p2] [rfc8421-3-p2]
+    #[test]
+    fn unreliable_interfaces_come_last() {
+        let mut local = Local::default();
+        let mut unreliable = base("[2001:db8::1]:1");
+        unreliable.reliable = false;
+        local.add_bases(&[unreliable, base("192.0.2.1:1"), base("[2001:db8::2]:1")]);
+        assert!(local.bases[0].local_preference < local.bases[1].local_preference);
+        assert!(local.bases[0].local_preference < local.bases[2].local_preference);
+    }
+
+    /// [rfc8445-5.1.2.1-5] [rfc8445-5.1.2-1a] [rfc8421-5-1] [rfc8445-5.1.2.2-3]
+    #[test]
+    fn priorities_are_unique() {
+        let mut local = Local::default();
+        local.add_bases(&[base("192.0.2.1:1"), base("192.0.2.1:2"), base("[2001:db8::2]:1")]);
+        for index in 0..3 {
+            let id = BaseId(index);
+            let address = local.base(id).unwrap().address;
+            local.add_candidate(CandidateKind::Host, id, address, None, true).unwrap();
+            for server in 0..3u8 {
+                let mapped = format!("198.51.100.{index}:{}", 100 + server).parse().unwrap();
+                let from = IpAddr::from([203, 0, 113, server]);
+                let kind = CandidateKind::ServerReflexive;
+                local.add_candidate(kind, id, mapped, Some(from), true).unwrap();
+            }
+        }
+        let mut priorities: Vec<_> = local.candidates.iter().map(|c| c.priority).collect();
+        let all = priorities.len();
+        priorities.sort_unstable();
+        priorities.dedup();
+        assert_eq!(priorities.len(), all);
+    }
+
+    /// [rfc8445-5.1.1.3-p1]
+    #[test]
+    fn a_foundation_is_shared_by_type_base_and_server() {
+        let mut local = Local::default();
+        let mut rtcp = base("192.0.2.1:2");
+        rtcp.component = ComponentId::new(0, 2).unwrap();
+        local.add_bases(&[base("192.0.2.1:1"), rtcp, base("192.0.2.2:1")]);
+        let mut foundations = Vec::new();
+        for index in 0..3 {
+            let address = local.base(BaseId(index)).unwrap().address;
+            let id = local.add_candidate(CandidateKind::Host, BaseId(index), address, None, true);
+            foundations.push(local.candidate(id.unwrap()).unwrap().foundation);
+        }
+        assert_eq!(foundations[0], foundations[1]);
+        assert_ne!(foundations[0], foundations[2]);
+        let server = Some(IpAddr::from([203, 0, 113, 1]));
+        let mapped = "198.51.100.1:1".parse().unwrap();
+        let kind = CandidateKind::ServerReflexive;
+        let srflx = local.add_candidate(kind, BaseId(0), mapped, server, true).unwrap();
+        assert!(!foundations.contains(&local.candidate(srflx).unwrap().foundation));
+    }
+
+    /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1]
+    #[test]
+    fn redundant_candidates_are_removed() {
+        let mut local = Local::default();
+        local.add_bases(&[base("192.0.2.1:1"), base("192.0.2.1:2")]);
+        let address = "192.0.2.1:1".parse().unwrap();
+        assert!(local.add_candidate(CandidateKind::Host, BaseId(0), address, None, true).is_some());
+        let kind = CandidateKind::ServerReflexive;
+        assert!(local.add_candidate(kind, BaseId(0), address, None, true).is_none());
+        assert!(local.add_candidate(kind, BaseId(1), address, None, true).is_some());
+    }
+}

@@ -1,0 +1,917 @@
+//! The ICE agent: RFC 8445 proper, one file a section.
+//!
+//! It sees bases, never sockets, relays or buffers that outlive a call: the endpoint turns a
+//! [`BaseId`] into a socket, dispatches what comes in, and asks for what is to go out.
+//!
+//! ```text
+//! local    §5.1  bases, candidates, priorities      check     §7.2  sending checks, taking answers
+//! remote         the peer's end                     respond   §7.3  answering, triggered checks
+//! pair           pairs and their states             nominate  §8    nominating, concluding
+//! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
+//! session        one generation of all that         restart   §9    from one to the next
+//! ```
+
+mod check;
+mod checklist;
+mod consent;
+mod local;
+mod nominate;
+mod pair;
+mod remote;
+mod report;
+mod respond;
+mod restart;
+mod session;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::candidate::{Candidate, CandidateKind, Credentials};
+use crate::config::{AgentConfig, CandidatePolicy, Mode, Retransmission, Role, Trickle};
+use crate::event::{AgentState, Event, PairFailure, RestartReason};
+use crate::net::{AgentId, ComponentId, DropReason};
+use crate::rng::{Purpose, Seed, Stream as Random};
+use crate::stun::{AttributeType, Authenticated, IntegrityKey, Message, TransactionId};
+use crate::time::{Instant, earlier};
+
+use consent::ConsentStep;
+use local::Local;
+pub(crate) use local::{BaseConfig, BaseId};
+use pair::PairId;
+use remote::Added;
+use session::Session;
+
+/// Ta: the pace of new checks when neither side asked for another. [rfc8445-14.2-1a]
+pub(crate) const TA_DEFAULT: Duration = Duration::from_millis(50);
+
+/// A transaction that is sent once, and whose answer is awaited for 8 s.
+const SENT_ONCE: Retransmission =
+    Retransmission { rto: Duration::from_millis(500), rc: 1, rm: 16, ti: Duration::from_secs(8) };
+
+/// The least Tr. [rfc8445-11-6b]
+const TR_MINIMUM: Duration = Duration::from_secs(15);
+
+/// Characters of a ufrag and of a password that we draw: 48 and 144 random bits.
+/// [rfc8445-5.3-6] [rfc8839-5.4-5a] [rfc8839-5.4-p1]
+const UFRAG_LEN: usize = 8;
+const PASSWORD_LEN: usize = 24;
+
+/// Why a remote candidate was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CandidateRejected {
+    /// There is no such data stream; streams are numbered in the order of the description.
+    UnknownStream,
+    /// The component ID is outside 1..=256.
+    UnknownComponent,
+    /// It belongs to a generation that is not the current one: drop it. [rfc8838-9-p2]
+    UnknownGeneration,
+    /// The peer had said that no more candidates would come. [rfc8838-14-2]
+    AfterEndOfCandidates,
+    /// Nothing may be sent there: port 0, an unspecified, multicast or broadcast address, or
+    /// loopback where the configuration forbids it.
+    AddressNotUsable,
+    /// It is a name: resolve it, and add the candidate with the address.
+    UnresolvedName,
+    /// The transport is not supported.
+    UnsupportedTransport,
+    /// There are too many already; [`Limits`](crate::config::Limits) says how many are kept.
+    Limit {
+        /// The limit.
+        max: u16,
+    },
+}
+
+impl fmt::Display for CandidateRejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownStream => f.write_str("no such data stream"),
+            Self::UnknownComponent => f.write_str("no such component"),
+            Self::UnknownGeneration => f.write_str("candidate of another generation"),
+            Self::AfterEndOfCandidates => f.write_str("candidate after end-of-candidates"),
+            Self::AddressNotUsable => f.write_str("address that nothing may be sent to"),
+            Self::UnresolvedName => f.write_str("name instead of an address"),
+            Self::UnsupportedTransport => f.write_str("unsupported transport"),
+            Self::Limit { max } => write!(f, "more than {max} candidates"),
+        }
+    }
+}
+
+impl core::error::Error for CandidateRejected {}
+
+/// Why a remote description was not taken. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DescriptionRejected {
+    /// A data stream has no ufrag and password: the peer does not use ICE for it.
+    NoCredentials {
+        /// The stream.
+        stream: u16,
+    },
+    /// The peer found that ICE cannot be used for the stream. [rfc8839-4.2.5-5a]
+    Mismatch {
+        /// The stream.
+        stream: u16,
+    },
+    /// The peer restarts more often than the configuration allows: close the agent or wait.
+    TooManyRestarts,
+    /// `ice-lite` changed without new credentials. [rfc8839-4.4.2.1-4]
+    ChangedWithoutRestart,
+    /// The agent is closed.
+    Closed,
+}
+
+impl fmt::Display for DescriptionRejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCredentials { stream } => {
+                write!(f, "no ice-ufrag and ice-pwd for data stream {stream}")
+            }
+            Self::Mismatch { stream } => write!(f, "ice-mismatch for data stream {stream}"),
+            Self::TooManyRestarts => f.write_str("too many restarts by the peer"),
+            Self::ChangedWithoutRestart => f.write_str("ice-lite changed without a restart"),
+            Self::Closed => f.write_str("agent is closed"),
+        }
+    }
+}
+
+impl core::error::Error for DescriptionRejected {}
+
+/// Why nothing can be sent for a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no such agent.
+    UnknownAgent,
+    /// The agent has no such component.
+    UnknownComponent,
+    /// No pair works yet: wait for [`Event::Sendable`].
+    NotReady,
+    /// The peer's consent expired: restart. [rfc7675-5.1-1]
+    ConsentExpired,
+    /// The agent is closed.
+    Closed,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownAgent => "no such agent",
+            Self::UnknownComponent => "no such component",
+            Self::NotReady => "no pair works yet",
+            Self::ConsentExpired => "the peer's consent expired",
+            Self::Closed => "agent is closed",
+        })
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// What a call into the agent may use and change outside of it.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) id: AgentId,
+    pub(crate) seed: &'a Seed,
+    pub(crate) events: &'a mut VecDeque<Event>,
+}
+
+/// A packet that was encoded into the caller's buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) base: BaseId,
+    pub(crate) to: SocketAddr,
+    pub(crate) len: usize,
+    /// The transaction that it starts: its answer is to be brought here.
+    pub(crate) started: Option<TransactionId>,
+    /// Whether it counts for the pace of all agents.
+    pub(crate) paced: bool,
+}
+
+/// What a check of the peer's deserves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A success response; `tracked` if data from there is the agent's from now on.
+    Success { tracked: bool },
+    /// An error response with this code.
+    Error(u16),
+    /// Nothing.
+    Drop(DropReason),
+}
+
+/// A generation of an agent, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Generation(u32);
+
+/// A ufrag of ours came into use, or went out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UfragChange {
+    Added(Box<str>),
+    Removed(Box<str>),
+}
+
+/// Where application data goes, and who counts it.
+pub(crate) struct Path<'a> {
+    pub(crate) base: BaseId,
+    pub(crate) to: SocketAddr,
+    pair: &'a mut pair::Pair,
+    now: Instant,
+}
+
+impl Path<'_> {
+    /// Counts a datagram of `len` octets as sent.
+    pub(crate) fn sent(self, len: usize) {
+        let counters = &mut self.pair.counters;
+        counters.packets_sent += 1;
+        counters.bytes_sent += len as u64;
+        counters.last_packet_sent = Some(self.now);
+        self.pair.last_sent = self.now;
+    }
+}
+
+/// What outlives a generation.
+#[derive(Clone, Debug)]
+struct Core {
+    config: Arc<AgentConfig>,
+    role: Role,
+    /// One for all checks of the session; a new one after a 487. [rfc8445-16.1-1a]
+    /// [rfc8445-16.1-3a]
+    tie_breaker: u64,
+    local: Local,
+    ids: Random,
+    secrets: Random,
+    spread: Random,
+    /// Whether candidates may still turn up.
+    gathering: bool,
+    /// Transactions whose answers are of no use any more; the endpoint forgets them.
+    ended: Vec<TransactionId>,
+    /// Changes of our ufrags; the endpoint keeps its table by them.
+    ufrags: Vec<UfragChange>,
+    /// Whether remote addresses were forgotten; the endpoint checks its table.
+    forgot: bool,
+    /// The generation that is current.
+    generation: Generation,
+    selected_changes: u32,
+}
+
+impl Core {
+    fn is_lite(&self) -> bool {
+        self.config.mode == Mode::Lite
+    }
+
+    /// Tr. [rfc8445-11-5] [rfc8445-11-6b]
+    fn tr(&self) -> Duration {
+        self.config.keepalive.max(TR_MINIMUM)
+    }
+
+    /// 96 random bits for every transaction. [rfc8489-5-4a] [rfc8489-5-4b] [rfc8489-5-5]
+    fn transaction_id(&mut self, seed: &Seed) -> TransactionId {
+        let mut id = [0; 12];
+        self.ids.fill(seed, &mut id);
+        TransactionId(id)
+    }
+
+    fn jitter(&mut self, seed: &Seed) -> u64 {
+        self.spread.next_u64(seed)
+    }
+
+    fn new_tie_breaker(&mut self, seed: &Seed) {
+        self.tie_breaker = self.secrets.next_u64(seed);
+    }
+
+    /// Draws credentials of ice-chars: letters, digits, `+` and `/`. [rfc8445-5.3-6]
+    /// [rfc8839-5.4-3] [rfc8839-5.4-p1]
+    fn new_credentials(&mut self, seed: &Seed) -> Credentials {
+        const CHARS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut octets = [0; UFRAG_LEN + PASSWORD_LEN];
+        self.secrets.fill(seed, &mut octets);
+        let mut chars = octets
+            .iter()
+            .map(|octet| CHARS.get(usize::from(octet & 63)).copied().map_or('A', char::from));
+        let ufrag = chars.by_ref().take(UFRAG_LEN).collect();
+        Credentials { ufrag, password: chars.collect() }
+    }
+}
+
+/// The attributes that a check or its response may require us to understand.
+pub(crate) fn is_known(kind: AttributeType) -> bool {
+    [
+        AttributeType::USERNAME,
+        AttributeType::PRIORITY,
+        AttributeType::USE_CANDIDATE,
+        AttributeType::ERROR_CODE,
+        AttributeType::UNKNOWN_ATTRIBUTES,
+        AttributeType::MAPPED_ADDRESS,
+        AttributeType::XOR_MAPPED_ADDRESS,
+        AttributeType::REALM,
+        AttributeType::NONCE,
+    ]
+    .contains(&kind)
+}
+
+/// An ICE agent: one session with one peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    core: Core,
+    session: Session,
+    /// The generation before, while its pairs carry data.
+    previous: Option<Box<Session>>,
+    previous_until: Option<Instant>,
+    state: AgentState,
+    /// When the peer restarted, for the limit.
+    restarts: VecDeque<Instant>,
+}
+
+impl Agent {
+    pub(crate) fn new(
+        cx: &mut Context<'_>,
+        config: Arc<AgentConfig>,
+        bases: &[BaseConfig],
+        gathering: bool,
+    ) -> Self {
+        let number = cx.id.index.wrapping_mul(0x1_0001).wrapping_add(cx.id.generation) | 1 << 31;
+        let mut core = Core {
+            role: config.role,
+            tie_breaker: 0,
+            local: Local::default(),
+            ids: Random::new(number, Purpose::Transaction),
+            secrets: Random::new(number, Purpose::Credentials),
+            spread: Random::new(number, Purpose::Jitter),
+            gathering,
+            ended: Vec::new(),
+            ufrags: Vec::new(),
+            forgot: false,
+            generation: Generation(0),
+            selected_changes: 0,
+            config,
+        };
+        core.new_tie_breaker(cx.seed);
+        core.local.add_bases(bases);
+        let credentials = core.config.credentials.clone();
+        let credentials = credentials.unwrap_or_else(|| core.new_credentials(cx.seed));
+        let session = Session::new(&core, &credentials, cx.now);
+        let mut agent = Self {
+            core,
+            session,
+            previous: None,
+            previous_until: None,
+            state: AgentState::New,
+            restarts: VecDeque::new(),
+        };
+        for (index, base) in bases.iter().enumerate() {
+            if let Ok(index) = u16::try_from(index) {
+                agent.add_host(cx, BaseId(index), base);
+            }
+        }
+        if !gathering {
+            agent.gathering_complete(cx);
+        }
+        agent
+    }
+
+    /// Adds a base for a socket that turned up later.
+    pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
+        let id = self.core.local.add_late_base(base)?;
+        self.add_host(cx, id, base);
+        Some(id)
+    }
+
+    /// Makes the host candidate of a base, unless policy keeps it out. [rfc8445-5.1.1.1-1]
+    fn add_host(&mut self, cx: &mut Context<'_>, id: BaseId, base: &BaseConfig) {
+        if base.signalled && self.core.config.policy == CandidatePolicy::All {
+            self.add_local(cx, CandidateKind::Host, id, base.address, None);
+        }
+    }
+
+    /// A server saw this address for packets from `base`. [rfc8445-5.1.1.2-p2]
+    pub(crate) fn add_reflexive(
+        &mut self,
+        cx: &mut Context<'_>,
+        base: BaseId,
+        mapped: SocketAddr,
+        server: IpAddr,
+    ) {
+        if self.core.config.policy == CandidatePolicy::All && !self.core.is_lite() {
+            let kind = CandidateKind::ServerReflexive;
+            self.add_local(cx, kind, base, mapped, Some(server));
+        }
+    }
+
+    /// Adds a local candidate, tells of it, and pairs its base if it is the first there.
+    fn add_local(
+        &mut self,
+        cx: &mut Context<'_>,
+        kind: CandidateKind,
+        base: BaseId,
+        address: SocketAddr,
+        server: Option<IpAddr>,
+    ) {
+        let first = self.core.local.base(base).is_some_and(|base| base.candidate.is_none());
+        let Some(id) = self.core.local.add_candidate(kind, base, address, server, true) else {
+            return;
+        };
+        let stream = self.core.local.base(base).map_or(0, |base| base.component.stream());
+        if self.core.config.trickle == Trickle::Full && self.core.gathering
+            && let Some(candidate) = self.core.local.describe(id, &self.session.local.ufrag) {
+                cx.events.push_back(Event::LocalCandidate { agent: cx.id, stream, candidate });
+            }
+        if first {
+            self.session.pair_base(base, &mut self.core);
+        }
+    }
+
+    /// The socket of a base is gone.
+    pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
+        self.core.local.remove_base(base);
+        self.session.fail_base(base, &mut self.core);
+        if let Some(previous) = &mut self.previous {
+            previous.fail_base(base, &mut self.core);
+        }
+        self.settle(cx);
+    }
+
+    /// No more local candidates will come in this generation. [rfc8838-13-2] [rfc8838-13-4]
+    /// [rfc8838-13-6]
+    pub(crate) fn gathering_complete(&mut self, cx: &mut Context<'_>) {
+        self.core.gathering = false;
+        cx.events.push_back(Event::GatheringComplete { agent: cx.id });
+        self.settle(cx);
+    }
+
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.core.gathering
+    }
+
+    /// Whether the mapping of a server-reflexive candidate is still needed. [rfc8445-5.1.1.4-1]
+    pub(crate) fn needs_mappings(&self) -> bool {
+        match self.state {
+            AgentState::Closed | AgentState::Failed => false,
+            AgentState::Completed => self.session.free_at.is_some(),
+            AgentState::New
+            | AgentState::Checking
+            | AgentState::Connected
+            | AgentState::Disconnected => true,
+        }
+    }
+
+    /// Takes a remote candidate of the current generation. [rfc8838-15-1]
+    pub(crate) fn add_remote_candidate(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: u16,
+        ufrag: Option<&str>,
+        candidate: &Candidate,
+    ) -> Result<(), CandidateRejected> {
+        let config = Arc::clone(&self.core.config);
+        if usize::from(stream) >= config.streams.len() {
+            return Err(CandidateRejected::UnknownStream);
+        }
+        if candidate.component == 0 || candidate.component > 256 {
+            return Err(CandidateRejected::UnknownComponent);
+        }
+        let remote =
+            self.session.remote_stream_mut(stream).ok_or(CandidateRejected::UnknownGeneration)?;
+        let ufrag = candidate.ufrag().or(ufrag);
+        if ufrag.is_some_and(|ufrag| *ufrag != *remote.ufrag) {
+            return Err(CandidateRejected::UnknownGeneration);
+        }
+        if remote.ended {
+            return Err(CandidateRejected::AfterEndOfCandidates);
+        }
+        match remote.add(stream, candidate, &config)? {
+            Added::New(id) => self.session.pair_remote(id, &mut self.core),
+            Added::Relabelled | Added::Duplicate => {}
+        }
+        self.settle(cx);
+        Ok(())
+    }
+
+    /// The peer has no more candidates for a stream, or for all of them. [rfc8838-13-1]
+    pub(crate) fn end_of_remote_candidates(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: Option<u16>,
+        ufrag: Option<&str>,
+    ) -> Result<(), CandidateRejected> {
+        if stream.is_some_and(|stream| usize::from(stream) >= self.core.config.streams.len()) {
+            return Err(CandidateRejected::UnknownStream);
+        }
+        let mut found = false;
+        for (index, known) in self.session.streams.iter_mut().enumerate() {
+            if stream.is_some_and(|stream| usize::from(stream) != index) {
+                continue;
+            }
+            let Some(remote) = &mut known.remote else { continue };
+            if ufrag.is_none_or(|ufrag| *ufrag == *remote.ufrag) {
+                remote.ended = true;
+                found = true;
+            }
+        }
+        self.settle(cx);
+        if found { Ok(()) } else { Err(CandidateRejected::UnknownGeneration) }
+    }
+
+    /// The key that a check with this ufrag of ours is verified and answered with.
+    /// [rfc8445-7.3-2] [rfc8445-7.3-3]
+    pub(crate) fn key(&self, generation: Generation) -> Option<&IntegrityKey> {
+        self.sessions()
+            .find(|session| session.generation == generation)
+            .map(|session| &session.local.key)
+    }
+
+    /// The generation that a ufrag of ours belongs to. [rfc8445-7.3-4]
+    pub(crate) fn generation_of(&self, ufrag: &[u8]) -> Option<Generation> {
+        self.sessions()
+            .find(|session| session.local.ufrag.as_bytes() == ufrag)
+            .map(|session| session.generation)
+    }
+
+    /// Our ufrag.
+    pub(crate) fn ufrag(&self) -> &str {
+        &self.session.local.ufrag
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = &Session> {
+        core::iter::once(&self.session).chain(self.previous.as_deref())
+    }
+
+    /// Takes an authenticated check of the peer's.
+    pub(crate) fn handle_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        generation: Generation,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> Answer {
+        let session = match &mut self.previous {
+            Some(previous) if previous.generation == generation => previous,
+            _ if self.session.generation == generation => &mut self.session,
+            _ => return Answer::Drop(DropReason::WrongGeneration),
+        };
+        let answer = session.handle_request(&mut self.core, cx, base, from, ufrag, message);
+        self.settle(cx);
+        answer
+    }
+
+    /// Takes the answer to a check.
+    pub(crate) fn handle_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        base: BaseId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        let current = self.session.has_check(message.transaction_id());
+        let session = match &mut self.previous {
+            Some(previous) if !current => previous,
+            _ => &mut self.session,
+        };
+        let outcome = session.handle_response(&mut self.core, cx, base, from, message);
+        self.settle(cx);
+        outcome
+    }
+
+    /// The network said that `to` cannot be reached.
+    pub(crate) fn handle_unreachable(
+        &mut self,
+        cx: &mut Context<'_>,
+        base: BaseId,
+        to: SocketAddr,
+    ) {
+        self.session.handle_unreachable(base, to, &mut self.core);
+        self.settle(cx);
+    }
+
+    /// Counts a datagram of application data.
+    pub(crate) fn received(&mut self, base: BaseId, from: SocketAddr, len: usize, now: Instant) {
+        let count = |session: &mut Session| {
+            let Some(id) = find_pair(session, &self.core, base, from) else { return false };
+            let Some(pair) = session.pairs.get_mut(id) else { return false };
+            pair.counters.packets_received += 1;
+            pair.counters.bytes_received += len as u64;
+            pair.counters.last_packet_received = Some(now);
+            true
+        };
+        if !count(&mut self.session)
+            && let Some(previous) = &mut self.previous {
+                count(previous);
+            }
+    }
+
+    /// Does what the passing of time demands, packets excepted.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        self.session.check_timeouts(&mut self.core, cx);
+        self.consent_timeouts(cx);
+        if self.session.free_at.is_some_and(|at| cx.now >= at) {
+            self.session.free_at = None;
+            self.session.free_unselected(&mut self.core);
+            self.core.forgot = true;
+        }
+        if let Some(previous) = &mut self.previous {
+            previous.check_timeouts(&mut self.core, cx);
+            let over = self.previous_until.is_some_and(|until| cx.now >= until);
+            if over || !previous.carries_data(cx.now) {
+                self.drop_previous();
+            }
+        }
+        self.settle(cx);
+    }
+
+    /// Judges the consent of all pairs that have it.
+    fn consent_timeouts(&mut self, cx: &mut Context<'_>) {
+        if self.core.is_lite() {
+            return;
+        }
+        let mode = self.core.config.consent;
+        let sessions = core::iter::once(&mut self.session).chain(self.previous.as_deref_mut());
+        for session in sessions {
+            let pairs: Vec<PairId> = session
+                .pairs
+                .iter()
+                .filter(|(_, pair)| {
+                    pair.valid.as_ref().is_some_and(|valid| {
+                        cx.now >= valid.consent.deadline(mode) || !valid.consent.is_fresh(cx.now)
+                    })
+                })
+                .map(|(id, _)| id)
+                .collect();
+            for id in pairs {
+                judge_consent(session, id, &mut self.core, cx);
+            }
+        }
+    }
+
+    /// Encodes the next packet that is due.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        cx: &mut Context<'_>,
+        may_start: bool,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
+        if let Some(previous) = &mut self.previous
+            && let Some(outgoing) = previous.poll_transmit(&mut self.core, cx, false, buf) {
+                return Some(outgoing);
+            }
+        self.session.poll_transmit(&mut self.core, cx, may_start, buf)
+    }
+
+    /// Whether a packet other than a new check is due.
+    pub(crate) fn has_due(&self, now: Instant) -> bool {
+        self.session.has_due(&self.core, now)
+            || self.previous.as_ref().is_some_and(|previous| previous.has_due(&self.core, now))
+    }
+
+    /// Whether a new check is to start as soon as the endpoint's pacer allows.
+    pub(crate) fn wants_start(&self, now: Instant) -> bool {
+        self.session.wants_start(now)
+    }
+
+    /// When something is due; `paced` leaves out new checks, which wait for the pacer.
+    pub(crate) fn deadline(&self, paced: bool) -> Option<Instant> {
+        let mut deadline = self.session.check_deadline(&self.core, paced);
+        deadline = earlier(deadline, self.session.nomination_deadline(&self.core));
+        if let Some(previous) = &self.previous {
+            deadline = earlier(deadline, previous.check_deadline(&self.core, true));
+            deadline = earlier(deadline, self.previous_until);
+        }
+        deadline
+    }
+
+    /// Draws the conclusions of whatever happened: nominations, failures, what the application is
+    /// told.
+    fn settle(&mut self, cx: &mut Context<'_>) {
+        if self.state == AgentState::Closed {
+            return;
+        }
+        self.session.consider_nominations(&mut self.core, cx);
+        self.session.judge_checklists(&self.core, cx);
+        self.retire_previous(cx);
+        self.report_sendable(cx);
+        let state = self.compute_state(cx.now);
+        if state != self.state {
+            self.state = state;
+            tracing::info!(agent = %cx.id, ?state, "state");
+            cx.events.push_back(Event::State { agent: cx.id, state });
+        }
+    }
+
+    fn report_sendable(&mut self, cx: &mut Context<'_>) {
+        for index in 0..self.session.components.len() {
+            let Some(component) = self.session.components.get(index) else { return };
+            let (id, known) = (component.id, component.sendable);
+            let sendable = self.sending_pair(id, cx.now).is_some();
+            if sendable != known {
+                if let Some(component) = self.session.components.get_mut(index) {
+                    component.sendable = sendable;
+                }
+                if sendable {
+                    cx.events.push_back(Event::Sendable { agent: cx.id, component: id });
+                }
+            }
+        }
+    }
+
+    /// The pair that data of a component goes over: the selected one; during a restart the one of
+    /// the generation before; before any selection the best valid one. [rfc8445-12.1-1]
+    /// [rfc8445-12.1-2] [rfc8445-9-p1] [rfc7675-5.1-1] [rfc8445-12.1-p1]
+    fn sending_pair(&self, id: ComponentId, now: Instant) -> Option<(Generation, PairId)> {
+        let current = self.session.generation;
+        let fresh = |session: &Session, pair: PairId| {
+            session
+                .pairs
+                .get(pair)
+                .and_then(|pair| pair.valid.as_ref())
+                .is_some_and(|valid| self.core.is_lite() || valid.consent.is_fresh(now))
+        };
+        let selected = |session: &Session| {
+            session.component(id)?.selected.filter(|pair| fresh(session, *pair))
+        };
+        if let Some(pair) = selected(&self.session) {
+            return self.lite_may_send(id).then_some((current, pair));
+        }
+        if let Some(previous) = self.previous.as_deref()
+            && let Some(pair) = selected(previous) {
+                return Some((previous.generation, pair));
+            }
+        let failed = self
+            .session
+            .streams
+            .get(usize::from(id.stream()))
+            .is_some_and(|stream| stream.checklist.state == session::ChecklistState::Failed);
+        if failed {
+            // [rfc8445-12.1-4]
+            return None;
+        }
+        let (pair, _) = self.session.best_valid(id, &self.core, now)?;
+        self.lite_may_send(id).then_some((current, pair))
+    }
+
+    /// A lite agent sends once every component of the stream has a valid pair.
+    /// [rfc8445-12.1.1-1] [rfc8445-12.1.1-2]
+    fn lite_may_send(&self, id: ComponentId) -> bool {
+        !self.core.is_lite()
+            || self
+                .session
+                .components
+                .iter()
+                .filter(|other| other.id.stream() == id.stream())
+                .all(|other| self.session.valid_pairs(other.id).next().is_some())
+    }
+
+    /// The gate that application data leaves through. [rfc7675-5.1-1] [rfc7675-5.1-2]
+    pub(crate) fn path(&mut self, id: ComponentId, now: Instant) -> Result<Path<'_>, SendError> {
+        if self.state == AgentState::Closed {
+            return Err(SendError::Closed);
+        }
+        let Some(component) = self.session.component(id) else {
+            return Err(SendError::UnknownComponent);
+        };
+        let had = component.sendable;
+        let refused = if had { SendError::ConsentExpired } else { SendError::NotReady };
+        let (generation, pair) = self.sending_pair(id, now).ok_or(refused)?;
+        let session = match &mut self.previous {
+            Some(previous) if previous.generation == generation => previous,
+            _ => &mut self.session,
+        };
+        let (base, remote) = {
+            let pair = session.pairs.get(pair).ok_or(refused)?;
+            (pair.base, pair.remote)
+        };
+        let to = session.remote(remote).ok_or(refused)?.address;
+        let pair = session.pairs.get_mut(pair).ok_or(refused)?;
+        Ok(Path { base, to, pair, now })
+    }
+
+    /// [rfc8445-6.1.3-p1] [rfc8445-8.1.2-4]
+    fn compute_state(&self, now: Instant) -> AgentState {
+        let session = &self.session;
+        if !session.is_started() && self.previous.is_none() {
+            let restarted = self.core.generation > Generation(0);
+            return if restarted { AgentState::Disconnected } else { AgentState::New };
+        }
+        let wanted = || session.components.iter().filter(|c| session.is_wanted(c.id));
+        let troubled = |component: ComponentId| {
+            session.is_troubled(component)
+                || session.component(component).is_some_and(|c| c.selected.is_none())
+                    && self.previous.as_ref().is_some_and(|old| old.is_troubled(component))
+        };
+        if wanted().any(|component| troubled(component.id)) {
+            return AgentState::Disconnected;
+        }
+        let list_failed =
+            |stream: &session::Stream| stream.checklist.state == session::ChecklistState::Failed;
+        if !session.streams.is_empty() && session.streams.iter().all(list_failed) {
+            return AgentState::Failed;
+        }
+        if wanted().all(|component| component.selected.is_some()) {
+            return AgentState::Completed;
+        }
+        if wanted().all(|component| self.sending_pair(component.id, now).is_some()) {
+            return AgentState::Connected;
+        }
+        AgentState::Checking
+    }
+
+    /// Closes: nothing is sent, accepted or timed any more. [rfc8445-11-8]
+    pub(crate) fn close(&mut self, cx: &mut Context<'_>) {
+        self.session.close(&mut self.core);
+        self.drop_previous();
+        self.state = AgentState::Closed;
+        cx.events.push_back(Event::State { agent: cx.id, state: AgentState::Closed });
+    }
+
+    pub(crate) fn state(&self) -> AgentState {
+        self.state
+    }
+
+    pub(crate) fn config(&self) -> &AgentConfig {
+        &self.core.config
+    }
+
+    pub(crate) fn has_component(&self, component: ComponentId) -> bool {
+        self.session.component(component).is_some()
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.core.role
+    }
+
+    /// Takes the transactions that ended since the last call.
+    pub(crate) fn take_ended(&mut self) -> Option<TransactionId> {
+        self.core.ended.pop()
+    }
+
+    /// Takes the changes of our ufrags since the last call.
+    pub(crate) fn take_ufrag_change(&mut self) -> Option<UfragChange> {
+        self.core.ufrags.pop()
+    }
+
+    /// Whether remote addresses were forgotten since the last call.
+    pub(crate) fn take_forgot(&mut self) -> bool {
+        core::mem::take(&mut self.core.forgot)
+    }
+
+    /// Whether packets from `address` at `base` are still the agent's.
+    pub(crate) fn knows(&self, base: BaseId, address: SocketAddr) -> bool {
+        self.session.knows(&self.core, base, address)
+            || self
+                .previous
+                .as_ref()
+                .is_some_and(|previous| previous.knows(&self.core, base, address))
+    }
+
+    /// The component that a base serves.
+    pub(crate) fn component_of(&self, base: BaseId) -> Option<ComponentId> {
+        self.core.local.base(base).map(|base| base.component)
+    }
+}
+
+fn find_pair(session: &Session, core: &Core, base: BaseId, from: SocketAddr) -> Option<PairId> {
+    let component = core.local.base(base)?.component;
+    let remote = session.remote_stream(component.stream())?.find(
+        component.stream(),
+        component.number(),
+        from,
+    )?;
+    session.pairs.find(base, remote)
+}
+
+/// Judges the consent of one pair.
+fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+    let mode = core.config.consent;
+    let Some(pair) = session.pairs.get_mut(id) else { return };
+    let component = pair.component;
+    let heard = pair.counters.last_packet_received;
+    let Some(valid) = &mut pair.valid else { return };
+    let step = valid.consent.handle_timeout(cx.now, mode, heard);
+    let selected = session.component(component).is_some_and(|c| c.selected == Some(id));
+    match step {
+        ConsentStep::Fresh => {}
+        ConsentStep::Silent => {
+            session.trace(id, core, cx, "pair does not answer");
+            if selected {
+                session.reopen(component, core);
+            }
+        }
+        ConsentStep::RestartAdvised => {
+            if selected && !session.retired {
+                let reason = RestartReason::ConsentExpiring;
+                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            }
+        }
+        // [rfc7675-5.1-8] [rfc7675-5.1-13]
+        ConsentStep::Expired => {
+            session.fail_pair(id, PairFailure::ConsentLost, core);
+            session.trace(id, core, cx, "consent expired");
+            if selected && !session.retired {
+                // The checklist has had its time; unless other pairs are being checked, it failed.
+                session.patience_over = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Nominating pairs and concluding. [RFC 8445 §8]
+
+use core::time::Duration;
+
+use crate::config::Role;
+use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
+use crate::net::ComponentId;
+use crate::time::{Instant, earlier};
+
+use super::consent::Consent;
+use super::pair::{Nominated, Pair, PairId, PairState, Valid};
+use super::session::{ChecklistState, Session};
+use super::{Context, Core};
+
+/// How long after a selection the nominations of a peer that nominates every pair count by
+/// priority; later ones are deliberate, and the newest counts.
+const SETTLING: Duration = Duration::from_secs(3);
+
+impl Session {
+    /// Nominates what is ripe. [rfc8445-8.1.1-2] [rfc8863-4-5a] [rfc8863-4-6] [rfc8838-13-3]
+    /// [rfc8838-13-9]
+    pub(super) fn consider_nominations(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+        if core.role != Role::Controlling || self.retired || core.is_lite() {
+            return;
+        }
+        for index in 0..self.components.len() {
+            let Some(component) = self.components.get(index) else { return };
+            if component.nominating.is_some() {
+                continue;
+            }
+            let id = component.id;
+            let due = self.nomination_time(id, core);
+            let due = due.is_some_and(|at| cx.now >= at);
+            let best = self.best_valid(id, core, cx.now).map(|(best, _)| best);
+            if let Some(best) = best.filter(|_| due) {
+                self.nominate(best, core, cx);
+            }
+        }
+    }
+
+    /// Repeats the check of a valid pair with USE-CANDIDATE, through the triggered-check queue.
+    /// [rfc8445-8.1.1-p1] [rfc8445-7.1.2-1]
+    fn nominate(&mut self, id: PairId, core: &Core, cx: &Context<'_>) {
+        let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        if let Some(component) = self.component_mut(component) {
+            component.nominating = Some(id);
+        }
+        self.nominations = self.nominations.saturating_add(1);
+        self.trigger(id);
+        self.trace(id, core, cx, "nominating");
+    }
+
+    /// The value of the NOMINATION attribute, if renomination is in use; 24 bits.
+    pub(super) fn nomination_value(&self) -> Option<u32> {
+        self.renomination.then_some(self.nominations & 0x00FF_FFFF)
+    }
+
+    /// The valid pair that is best by class, then priority, then round-trip time, of those that
+    /// answer. [rfc8445-12.1-1]
+    pub(super) fn best_valid(
+        &self,
+        component: ComponentId,
+        core: &Core,
+        now: Instant,
+    ) -> Option<(PairId, &Pair)> {
+        let hysteresis = core.config.nomination.rtt_hysteresis.as_millis().max(1);
+        self.valid_pairs(component)
+            .filter(|(_, pair)| {
+                core.is_lite()
+                    || pair.valid.as_ref().is_some_and(|valid| valid.consent.is_fresh(now))
+            })
+            .min_by_key(|(_, pair)| {
+                let silent = pair.valid.as_ref().is_some_and(|valid| valid.consent.is_silent());
+                let rtt = pair.counters.current_round_trip_time.unwrap_or_default().as_millis();
+                (silent, pair.class, core::cmp::Reverse(pair.priority), rtt / hysteresis)
+            })
+    }
+
+    /// When a component without a nomination under way is to nominate its best valid pair: at
+    /// once if no better class is still possible.
+    fn nomination_time(&self, id: ComponentId, core: &Core) -> Option<Instant> {
+        let component = self.component(id)?;
+        let (best_id, best) = self.best_valid(id, core, Instant::ZERO)?;
+        let valid = best.valid.as_ref()?;
+        if let Some(selected) = component.selected {
+            return self.renomination_time(selected, best_id, best);
+        }
+        let better_open = self.pairs.iter().any(|(_, pair)| {
+            pair.component == id && pair.state.is_open() && pair.class < best.class
+        });
+        if !better_open {
+            return Some(valid.since);
+        }
+        let settings = &core.config.nomination;
+        let wait = if best.class.relays > 0 {
+            settings.relay_wait
+        } else {
+            let rtt = best.counters.current_round_trip_time.unwrap_or_default();
+            rtt.max(settings.direct_wait)
+        };
+        Some(valid.since + wait)
+    }
+
+    /// After a selection another pair is nominated only where both sides know renomination: when
+    /// the selected one is silent, or worse in class. [rfc8445-8.1.1-3] [rfc8839-4.3.4-4]
+    fn renomination_time(&self, selected: PairId, best_id: PairId, best: &Pair) -> Option<Instant> {
+        if !self.renomination || best_id == selected {
+            return None;
+        }
+        let current = self.pairs.get(selected)?;
+        let silent =
+            |pair: &Pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent());
+        let better = silent(current) && !silent(best) || best.class < current.class;
+        better.then(|| best.valid.as_ref().map(|valid| valid.since)).flatten()
+    }
+
+    /// Our nominating check was answered. [rfc8445-7.2.5.3.4-p1]
+    pub(super) fn nomination_succeeded(
+        &mut self,
+        id: PairId,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        let Some(component) = self.component_mut(component) else { return };
+        if component.nominating != Some(id) {
+            return;
+        }
+        component.nominating = None;
+        self.unqueue(id);
+        self.select(id, core, cx);
+    }
+
+    /// The peer nominated a valid pair. The greatest value counts; without values the highest
+    /// priority of a burst, and later the newest. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
+    pub(super) fn follow_nomination(
+        &mut self,
+        id: PairId,
+        nominated: Nominated,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(priority) = self.pairs.get(id).map(|pair| pair.priority) else { return };
+        let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        let Some(component) = self.component(component) else { return };
+        if component.selected == Some(id) {
+            let newest = component.newest.max(nominated.value);
+            let id = component.id;
+            if let Some(component) = self.component_mut(id) {
+                component.newest = newest;
+            }
+            return;
+        }
+        let settling = cx.now < component.selected_since + SETTLING;
+        let current = component.selected.and_then(|selected| self.pairs.get(selected));
+        let silent = current
+            .is_some_and(|pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent()));
+        let accepted = match (nominated.value, component.newest, current) {
+            (Some(value), Some(newest), _) => value > newest,
+            (Some(_), None, _) | (None, None, None) => true,
+            (None, Some(_), _) => false,
+            (None, None, Some(current)) => silent || !settling || priority > current.priority,
+        };
+        if !accepted {
+            return;
+        }
+        let component = component.id;
+        if let Some(component) = self.component_mut(component) {
+            component.newest = nominated.value.or(component.newest);
+        }
+        self.select(id, core, cx);
+    }
+
+    /// Makes a nominated pair the selected one, and concludes the component.
+    /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-p1] [rfc8445-12.1-2]
+    fn select(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        if let Some(valid) = &mut pair.valid {
+            valid.nominated = true;
+        }
+        pair.last_sent = cx.now;
+        let component = pair.component;
+        let Some(known) = self.component_mut(component) else { return };
+        known.selected = Some(id);
+        known.selected_since = cx.now;
+        core.selected_changes = core.selected_changes.saturating_add(1);
+        self.conclude(component, id, core);
+        if let Some(selected) = self.describe_pair(id, core) {
+            self.trace(id, core, cx, "pair selected");
+            cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
+        }
+        if self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
+        {
+            self.free_at = Some(cx.now + core.config.linger);
+        }
+    }
+
+    /// Selects a pair that nobody checks: both sides are lite.
+    pub(super) fn select_lite(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+        let period = core.config.consent_period;
+        if let Some(pair) = self.pairs.get_mut(id) {
+            pair.state = PairState::Succeeded;
+            pair.valid = Some(Valid {
+                local: pair.local,
+                since: cx.now,
+                nominated: false,
+                consent: Consent::granted(cx.now, period),
+            });
+        }
+        self.select(id, core, cx);
+    }
+
+    /// Takes all other pairs of the component off the checklist; valid ones are still answered.
+    fn conclude(&mut self, component: ComponentId, selected: PairId, core: &mut Core) {
+        let others: Vec<PairId> = self
+            .pairs
+            .iter()
+            .filter(|(id, pair)| pair.component == component && *id != selected)
+            .map(|(id, _)| id)
+            .collect();
+        for id in others {
+            self.unqueue(id);
+            let open = self.pairs.get(id).is_some_and(|pair| pair.state.is_open());
+            if open {
+                self.remove_pair(id, core);
+            } else {
+                self.cancel_checks(id, core);
+            }
+        }
+        let stream = component.stream();
+        let done = self
+            .components
+            .iter()
+            .filter(|known| known.id.stream() == stream)
+            .all(|known| known.selected.is_some() || !self.is_wanted(known.id));
+        if let Some(checklist) = self.checklist_mut(stream).filter(|_| done) {
+            checklist.state = ChecklistState::Completed;
+        }
+    }
+
+    /// The pair as it is reported.
+    pub(super) fn describe_pair(&self, id: PairId, core: &Core) -> Option<SelectedPair> {
+        let pair = self.pairs.get(id)?;
+        let local_id = pair.valid.as_ref().map_or(pair.local, |valid| valid.local);
+        let local = core.local.candidate(local_id)?;
+        let remote = self.remote(pair.remote)?;
+        Some(SelectedPair {
+            local: PairEnd { kind: local.kind, address: local.address, priority: local.priority },
+            base: core.local.base(pair.base)?.address,
+            remote: PairEnd {
+                kind: remote.kind,
+                address: remote.address,
+                priority: remote.priority,
+            },
+            rtt: pair.counters.current_round_trip_time,
+        })
+    }
+
+    /// Fails the checklists that nothing can save any more: the PAC timer ran out, no pair is
+    /// left to check, and some component has no valid pair. [rfc8863-4-3] [rfc8863-4-4]
+    /// [rfc8863-4-p2] [rfc8445-6.1.2.1-p1] [rfc8445-7.2.5.4-p1] [rfc8838-8-1] [rfc8838-8-p1]
+    /// [rfc8863-5-1] [rfc8863-5-2] [rfc8863-5-3]
+    pub(super) fn judge_checklists(&mut self, core: &Core, cx: &mut Context<'_>) {
+        self.patience_over |= self.patience_until.is_some_and(|until| cx.now >= until);
+        if !self.patience_over || self.retired {
+            return;
+        }
+        for stream in 0..self.streams.len() {
+            let Ok(stream) = u16::try_from(stream) else { return };
+            let running = self
+                .checklist_mut(stream)
+                .is_some_and(|checklist| checklist.state != ChecklistState::Failed);
+            let open = self.pairs.iter().any(|(_, pair)| {
+                pair.component.stream() == stream && (pair.state.is_open() || pair.triggered)
+            });
+            let lacking = self.components.iter().any(|component| {
+                component.id.stream() == stream
+                    && self.is_wanted(component.id)
+                    && component.selected.is_none()
+                    && self.valid_pairs(component.id).next().is_none()
+            });
+            if !running || !lacking || open || core.gathering {
+                continue;
+            }
+            if let Some(checklist) = self.checklist_mut(stream) {
+                checklist.state = ChecklistState::Failed;
+            }
+            cx.events.push_back(Event::RestartRecommended {
+                agent: cx.id,
+                reason: RestartReason::Failed,
+            });
+        }
+    }
+
+    /// Whether the selected pair of a component does not answer.
+    pub(super) fn is_troubled(&self, component: ComponentId) -> bool {
+        self.component(component)
+            .and_then(|component| component.selected)
+            .and_then(|id| self.pairs.get(id))
+            .and_then(|pair| pair.valid.as_ref())
+            .is_some_and(|valid| valid.consent.is_silent())
+    }
+
+    /// The selected pair went silent. Where the peer follows later nominations, all other pairs
+    /// are checked anew: the first that works is nominated.
+    pub(super) fn reopen(&mut self, component: ComponentId, core: &mut Core) {
+        let reopened = self.renomination && !self.retired && !core.is_lite();
+        if !reopened {
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(usize::from(component.stream())) else { return };
+        stream.checklist.state = ChecklistState::Running;
+        self.free_at = None;
+        let selected = self.component(component).and_then(|component| component.selected);
+        self.form_checklists(core);
+        let again: Vec<PairId> = self
+            .pairs
+            .iter()
+            .filter(|(id, pair)| {
+                pair.component == component
+                    && Some(*id) != selected
+                    && match pair.state {
+                        PairState::Failed(reason) => {
+                            reason != crate::event::PairFailure::ConsentLost
+                        }
+                        PairState::Frozen | PairState::Succeeded => true,
+                        PairState::Waiting | PairState::InProgress { .. } => false,
+                    }
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in again {
+            if let Some(pair) = self.pairs.get_mut(id) {
+                pair.state = PairState::Waiting;
+                pair.valid = None;
+            }
+        }
+    }
+
+    /// When nomination or judgement is next due.
+    pub(super) fn nomination_deadline(&self, core: &Core) -> Option<Instant> {
+        let mut deadline = self.free_at;
+        if self.retired {
+            return deadline;
+        }
+        if core.role == Role::Controlling && !core.is_lite() {
+            for component in self.components.iter().filter(|c| c.nominating.is_none()) {
+                deadline = earlier(deadline, self.nomination_time(component.id, core));
+            }
+        }
+        earlier(deadline, self.judgement_time())
+    }
+
+    /// The end of the PAC timer, until it is over; later each change is judged as it comes.
+    fn judgement_time(&self) -> Option<Instant> {
+        let undecided = self.components.iter().any(|component| {
+            component.selected.is_none() && self.valid_pairs(component.id).next().is_none()
+        });
+        self.patience_until.filter(|_| undecided && !self.patience_over)
+    }
+}

@@ -1,0 +1,267 @@
+//! What is known of the peer in one generation: credentials and candidates of each stream.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation};
+use crate::config::{AgentConfig, Limits};
+use crate::net::{ComponentId, Protocol, canonical};
+use crate::stun::IntegrityKey;
+use crate::time::Instant;
+
+use super::CandidateRejected;
+
+/// A remote candidate within its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RemoteId {
+    pub(super) stream: u16,
+    index: u16,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct RemoteCandidate {
+    pub(super) component: u16,
+    pub(super) address: SocketAddr,
+    pub(super) kind: CandidateKind,
+    pub(super) priority: u32,
+    pub(super) related: Option<SocketAddr>,
+    pub(super) cost: u16,
+    /// The index of the first candidate with an equal foundation.
+    pub(super) foundation: u16,
+    foundation_text: Foundation,
+    /// Whether an authenticated packet came from here in this generation.
+    pub(super) verified: bool,
+    /// Packets sent here before it was verified.
+    pub(super) packets_unverified: u16,
+    /// When it was last heard of, for choosing which peer-reflexive one to forget.
+    heard: Instant,
+    /// False for a place that a forgotten peer-reflexive candidate left.
+    live: bool,
+}
+
+/// What is known of the peer's end of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct RemoteStream {
+    pub(super) ufrag: Box<str>,
+    pub(super) password: Box<str>,
+    /// Keyed once, used for all checks. [rfc8489-9.1.1-p1]
+    pub(super) key: IntegrityKey,
+    candidates: Vec<RemoteCandidate>,
+    /// Whether the peer said that no more candidates will come.
+    pub(super) ended: bool,
+}
+
+/// What happened to a signalled candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is new: pair it.
+    New(RemoteId),
+    /// It was peer-reflexive until now, and keeps its pairs. [rfc8838-11-2]
+    Relabelled,
+    /// It is known already. [rfc8840-4.4-14]
+    Duplicate,
+}
+
+impl RemoteStream {
+    pub(super) fn new(credentials: &Credentials) -> Self {
+        Self {
+            ufrag: credentials.ufrag.as_str().into(),
+            password: credentials.password.as_str().into(),
+            key: IntegrityKey::short_term(credentials.password.as_bytes()),
+            candidates: Vec::new(),
+            ended: false,
+        }
+    }
+
+    pub(super) fn is(&self, credentials: &Credentials) -> bool {
+        *self.ufrag == *credentials.ufrag && *self.password == *credentials.password
+    }
+
+    pub(super) fn get(&self, id: RemoteId) -> Option<&RemoteCandidate> {
+        self.candidates.get(usize::from(id.index)).filter(|candidate| candidate.live)
+    }
+
+    pub(super) fn get_mut(&mut self, id: RemoteId) -> Option<&mut RemoteCandidate> {
+        self.candidates.get_mut(usize::from(id.index)).filter(|candidate| candidate.live)
+    }
+
+    pub(super) fn iter(&self, stream: u16) -> impl Iterator<Item = (RemoteId, &RemoteCandidate)> {
+        self.candidates.iter().enumerate().filter_map(move |(index, candidate)| {
+            let index = u16::try_from(index).ok()?;
+            candidate.live.then_some((RemoteId { stream, index }, candidate))
+        })
+    }
+
+    pub(super) fn find(
+        &self,
+        stream: u16,
+        component: u16,
+        address: SocketAddr,
+    ) -> Option<RemoteId> {
+        self.iter(stream)
+            .find(|(_, known)| known.address == address && known.component == component)
+            .map(|(id, _)| id)
+    }
+
+    /// Adds a signalled candidate. Equal are candidates with the same address, transport and
+    /// component. [rfc8840-4.4-p1]
+    pub(super) fn add(
+        &mut self,
+        stream: u16,
+        candidate: &Candidate,
+        config: &AgentConfig,
+    ) -> Result<Added, CandidateRejected> {
+        let address = usable_address(candidate, config)?;
+        if let Some(id) = self.find(stream, candidate.component, address) {
+            return Ok(self.relabel(id, candidate));
+        }
+        let limits = &config.limits;
+        let signalled =
+            self.candidates.iter().filter(|c| c.kind != CandidateKind::PeerReflexive).count();
+        if signalled >= usize::from(limits.remote_candidates) {
+            return Err(CandidateRejected::Limit { max: limits.remote_candidates });
+        }
+        let same_ip = self.candidates.iter().filter(|c| c.address.ip() == address.ip()).count();
+        if same_ip >= usize::from(limits.remote_candidates_per_ip) {
+            return Err(CandidateRejected::Limit { max: limits.remote_candidates_per_ip });
+        }
+        let foundation = self.intern(&candidate.foundation);
+        let id = self.place(
+            stream,
+            RemoteCandidate {
+                component: candidate.component,
+                address,
+                kind: candidate.kind,
+                priority: candidate.priority,
+                related: candidate.related,
+                cost: candidate.network_cost().unwrap_or(0),
+                foundation,
+                foundation_text: candidate.foundation,
+                verified: false,
+                packets_unverified: 0,
+                heard: Instant::ZERO,
+                live: true,
+            },
+        );
+        Ok(id.map_or(Added::Duplicate, Added::New))
+    }
+
+    /// Turns a peer-reflexive candidate into the signalled one in place: no timer, state or
+    /// priority changes. [rfc8838-11-2]
+    fn relabel(&mut self, id: RemoteId, candidate: &Candidate) -> Added {
+        let foundation = self.intern(&candidate.foundation);
+        let Some(known) = self.get_mut(id) else { return Added::Duplicate };
+        if known.kind != CandidateKind::PeerReflexive {
+            return Added::Duplicate;
+        }
+        known.kind = candidate.kind;
+        known.related = candidate.related;
+        known.cost = candidate.network_cost().unwrap_or(0);
+        known.foundation = foundation;
+        known.foundation_text = candidate.foundation;
+        Added::Relabelled
+    }
+
+    /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
+    /// least recently heard of among those that `keep` does not hold on to; it is returned.
+    /// [rfc8445-7.3.1.3-p1]
+    pub(super) fn add_peer_reflexive(
+        &mut self,
+        component: ComponentId,
+        address: SocketAddr,
+        priority: u32,
+        now: Instant,
+        limits: &Limits,
+        keep: impl Fn(RemoteId) -> bool,
+    ) -> Option<(RemoteId, Option<RemoteId>)> {
+        let (stream, component) = (component.stream(), component.number());
+        let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
+        let mut forgotten = None;
+        if known().count() >= usize::from(limits.peer_reflexive) {
+            let (oldest, _) = known()
+                .filter(|(id, _)| !keep(*id))
+                .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
+            self.get_mut(oldest)?.live = false;
+            forgotten = Some(oldest);
+        }
+        let candidate = RemoteCandidate {
+            component,
+            address,
+            kind: CandidateKind::PeerReflexive,
+            priority,
+            related: None,
+            cost: 0,
+            // Set below: a foundation of its own.
+            foundation: u16::MAX,
+            foundation_text: Foundation::from_number(0),
+            verified: true,
+            packets_unverified: 0,
+            heard: now,
+            live: true,
+        };
+        let id = self.place(stream, candidate)?;
+        // An arbitrary one that no other candidate has: the top half is not used by indices.
+        self.get_mut(id)?.foundation = u16::MAX - id.index;
+        Some((id, forgotten))
+    }
+
+    /// Notes an authenticated packet from a candidate.
+    pub(super) fn heard(&mut self, id: RemoteId, now: Instant) {
+        if let Some(candidate) = self.get_mut(id) {
+            candidate.verified = true;
+            candidate.heard = now;
+        }
+    }
+
+    /// Packets sent to an IP address of which nothing authenticated has come.
+    pub(super) fn unverified_packets(&self, ip: IpAddr) -> u32 {
+        let of_ip = || self.candidates.iter().filter(|c| c.live && c.address.ip() == ip);
+        if of_ip().any(|candidate| candidate.verified) {
+            return 0;
+        }
+        of_ip().map(|candidate| u32::from(candidate.packets_unverified)).sum()
+    }
+
+    fn intern(&self, foundation: &Foundation) -> u16 {
+        let known = self.candidates.iter().position(|known| {
+            known.kind != CandidateKind::PeerReflexive && known.foundation_text == *foundation
+        });
+        u16::try_from(known.unwrap_or(self.candidates.len())).unwrap_or(u16::MAX / 2)
+    }
+
+    fn place(&mut self, stream: u16, candidate: RemoteCandidate) -> Option<RemoteId> {
+        if let Some(index) = self.candidates.iter().position(|known| !known.live) {
+            *self.candidates.get_mut(index)? = candidate;
+            return Some(RemoteId { stream, index: u16::try_from(index).ok()? });
+        }
+        let index = u16::try_from(self.candidates.len()).ok()?;
+        self.candidates.push(candidate);
+        Some(RemoteId { stream, index })
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.candidates.shrink_to_fit();
+    }
+}
+
+/// Returns the address of a candidate that may be checked at all.
+fn usable_address(
+    candidate: &Candidate,
+    config: &AgentConfig,
+) -> Result<SocketAddr, CandidateRejected> {
+    match candidate.protocol {
+        Protocol::Udp => {}
+        Protocol::Tcp => return Err(CandidateRejected::UnsupportedTransport),
+    }
+    // Names are somebody else's to resolve. [rfc8839-5.1-2]
+    let address = candidate.socket_address().ok_or(CandidateRejected::UnresolvedName)?;
+    let address = canonical(address);
+    let ip = address.ip();
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
+        return Err(CandidateRejected::AddressNotUsable);
+    }
+    if ip.is_loopback() && !config.remote_loopback {
+        return Err(CandidateRejected::AddressNotUsable);
+    }
+    Ok(address)
+}

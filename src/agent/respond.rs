@@ -1,0 +1,352 @@
+//! Answering connectivity checks, and what is learned from them. [RFC 8445 §7.3]
+
+use std::net::SocketAddr;
+
+use crate::config::Role;
+use crate::event::Event;
+use crate::net::{ComponentId, DropReason};
+use crate::stun::{AttributeType, Authenticated};
+
+use super::consent::Consent;
+use super::local::BaseId;
+use super::pair::{Nominated, PairId, PairState, Valid};
+use super::remote::RemoteId;
+use super::session::{ChecklistState, EarlyCheck, Session};
+use super::{Answer, Context, Core};
+
+/// A check of the peer's, as far as it concerns this generation.
+struct Request {
+    base: BaseId,
+    component: ComponentId,
+    from: SocketAddr,
+    priority: u32,
+    nominated: Option<Nominated>,
+}
+
+impl Session {
+    /// Takes an authenticated check of the peer's. `ufrag` is the peer's part of the USERNAME.
+    /// [rfc8445-7.3-1] [rfc8445-7.3-5] [rfc8445-11-13] [rfc8445-8.1.2-2] [rfc8839-4.2.4-1]
+    pub(super) fn handle_request(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> Answer {
+        let Some(component) = core.local.base(base).map(|base| base.component) else {
+            return Answer::Drop(DropReason::UnknownComponent);
+        };
+        let Some(priority) = message.priority() else { return Answer::Error(400) };
+        if let Some(code) = self.settle_roles(core, cx, message) {
+            return Answer::Error(code);
+        }
+        let nominated = (message.use_candidate() && core.role == Role::Controlled).then(|| {
+            let attribute = AttributeType(core.config.nomination.attribute);
+            Nominated { value: message.nomination(attribute) }
+        });
+        let request = Request { base, component, from, priority, nominated };
+        let current = self
+            .remote_stream(component.stream())
+            .filter(|remote| remote.ufrag.as_bytes() == ufrag);
+        if current.is_none() {
+            return self.remember(&request, ufrag, core);
+        }
+        if self.retired {
+            return self.answer_retired(&request, core, cx);
+        }
+        match self.learn_remote(&request, core, cx) {
+            Some(remote) => {
+                self.count_request(base, remote, cx);
+                self.take_request(&request, remote, core, cx);
+                Answer::Success { tracked: true }
+            }
+            None => Answer::Success { tracked: false },
+        }
+    }
+
+    /// A generation that was replaced answers for the pairs that still carry data, so that the
+    /// peer keeps its consent.
+    fn answer_retired(&mut self, request: &Request, core: &Core, cx: &Context<'_>) -> Answer {
+        let stream = request.component.stream();
+        let known = self
+            .remote_stream(stream)
+            .and_then(|remote| remote.find(stream, request.component.number(), request.from));
+        let Some(remote) = known else { return Answer::Success { tracked: false } };
+        if let Some(stream) = self.remote_stream_mut(stream) {
+            stream.heard(remote, cx.now);
+        }
+        self.count_request(request.base, remote, cx);
+        Answer::Success { tracked: core.local.base(request.base).is_some() }
+    }
+
+    /// Ends a conflict of roles: by the tie-breaker, with a 487 to the side that keeps the peer
+    /// from its role. [rfc8445-7.3.1.1-2] [rfc8445-7.3.1.1-3] [rfc8445-7.3.1.1-p1]
+    /// [rfc8445-7.3.1.1-p2] [rfc8445-7.3.1.1-p3]
+    fn settle_roles(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+        message: &Authenticated<'_>,
+    ) -> Option<u16> {
+        let (theirs, role) = match core.role {
+            Role::Controlling => (message.ice_controlling()?, Role::Controlled),
+            Role::Controlled => (message.ice_controlled()?, Role::Controlling),
+        };
+        let stronger = core.tie_breaker >= theirs;
+        let keep = match core.role {
+            Role::Controlling => stronger,
+            Role::Controlled => !stronger,
+        };
+        // A lite side cannot control a full one. [rfc8445-6.1.1-2b]
+        let lite = core.is_lite() || self.remote_lite;
+        if keep || self.retired || lite {
+            return Some(487);
+        }
+        self.switch_role(role, core, cx);
+        None
+    }
+
+    /// Switches the role; priorities follow. [rfc8445-7.2.5.1-p1]
+    pub(super) fn switch_role(&mut self, role: Role, core: &mut Core, cx: &mut Context<'_>) {
+        core.role = role;
+        self.recompute_priorities(core);
+        for component in &mut self.components {
+            component.nominating = None;
+        }
+        for (_, pair) in self.pairs.iter_mut() {
+            pair.nomination_pending = None;
+        }
+        cx.events.push_back(Event::RoleChanged { agent: cx.id, role });
+    }
+
+    /// Keeps a check of a generation whose credentials are not known yet, within bounds.
+    /// [rfc8445-7.3-6]
+    fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core) -> Answer {
+        let known = self
+            .early
+            .iter_mut()
+            .find(|known| known.base == request.base && known.from == request.from);
+        if let Some(known) = known {
+            known.priority = request.priority;
+            known.ufrag = ufrag.into();
+            known.nominated = request.nominated.or(known.nominated);
+            return Answer::Success { tracked: true };
+        }
+        if self.retired || self.early.len() >= usize::from(core.config.limits.early_checks) {
+            return Answer::Success { tracked: false };
+        }
+        self.early.push(EarlyCheck {
+            base: request.base,
+            from: request.from,
+            priority: request.priority,
+            ufrag: ufrag.into(),
+            nominated: request.nominated,
+        });
+        Answer::Success { tracked: true }
+    }
+
+    /// Does what was put off until the peer's credentials came. [rfc8445-7.3-6]
+    pub(super) fn replay_early(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+        for early in core::mem::take(&mut self.early) {
+            let Some(component) = core.local.base(early.base).map(|base| base.component) else {
+                continue;
+            };
+            let ours = self
+                .remote_stream(component.stream())
+                .is_some_and(|remote| remote.ufrag.as_bytes() == &*early.ufrag);
+            if !ours {
+                continue;
+            }
+            let request = Request {
+                base: early.base,
+                component,
+                from: early.from,
+                priority: early.priority,
+                nominated: early.nominated,
+            };
+            if let Some(remote) = self.learn_remote(&request, core, cx) {
+                self.count_request(early.base, remote, cx);
+                self.take_request(&request, remote, core, cx);
+            }
+        }
+    }
+
+    /// Finds the remote candidate that a check came from, or learns it. [rfc8445-7.3.1.3-p1]
+    fn learn_remote(
+        &mut self,
+        request: &Request,
+        core: &mut Core,
+        cx: &Context<'_>,
+    ) -> Option<RemoteId> {
+        let stream = request.component.stream();
+        let number = request.component.number();
+        let pairs = &self.pairs;
+        let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
+        if let Some(known) = remotes.find(stream, number, request.from) {
+            remotes.heard(known, cx.now);
+            return Some(known);
+        }
+        let limits = &core.config.limits;
+        let keep = |id| pairs.iter().any(|(_, pair)| pair.remote == id && pair.valid.is_some());
+        let (id, forgotten) = remotes.add_peer_reflexive(
+            request.component,
+            request.from,
+            request.priority,
+            cx.now,
+            limits,
+            keep,
+        )?;
+        if let Some(forgotten) = forgotten {
+            let gone: Vec<PairId> = self
+                .pairs
+                .iter()
+                .filter(|(_, pair)| pair.remote == forgotten)
+                .map(|(id, _)| id)
+                .collect();
+            for pair in gone {
+                self.remove_pair(pair, core);
+            }
+            core.forgot = true;
+        }
+        Some(id)
+    }
+
+    fn count_request(&mut self, base: BaseId, remote: RemoteId, cx: &Context<'_>) {
+        let _ = cx;
+        if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
+            let counters = &mut pair.counters;
+            counters.requests_received = counters.requests_received.saturating_add(1);
+            counters.responses_sent = counters.responses_sent.saturating_add(1);
+        }
+    }
+
+    /// Triggered checks and nomination. [rfc8445-7.3.1.4-p4] [rfc8445-7.3.1.4-p5]
+    fn take_request(
+        &mut self,
+        request: &Request,
+        remote: RemoteId,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let known = self.pairs.find(request.base, remote);
+        let settled =
+            self.component(request.component).is_none_or(|known| known.selected.is_some());
+        let pair = match known {
+            Some(pair) => pair,
+            // After nomination a new pair matters only if the peer nominates it, or if the
+            // selected one does not answer any more.
+            None if settled
+                && request.nominated.is_none()
+                && !self.is_troubled(request.component) =>
+            {
+                return;
+            }
+            None => {
+                let Some(pair) = self.insert_for_request(request, remote, core) else { return };
+                pair
+            }
+        };
+        if core.is_lite() {
+            self.accept_lite(pair, request, core, cx);
+            return;
+        }
+        self.trigger_for_request(pair, request, core, cx);
+    }
+
+    fn insert_for_request(
+        &mut self,
+        request: &Request,
+        remote: RemoteId,
+        core: &mut Core,
+    ) -> Option<PairId> {
+        if self.pairs.len() >= usize::from(core.config.limits.pairs) {
+            let victim = self
+                .pairs
+                .iter()
+                .filter(|(id, pair)| {
+                    !self.is_selected(*id)
+                        && match pair.state {
+                            PairState::Failed(_) | PairState::Frozen | PairState::Waiting => true,
+                            PairState::InProgress { .. } | PairState::Succeeded => false,
+                        }
+                })
+                .min_by_key(|(_, pair)| pair.priority)
+                .map(|(id, _)| id)?;
+            self.remove_pair(victim, core);
+        }
+        self.insert_pair(request.base, remote, PairState::Waiting, core)
+    }
+
+    /// The state of the pair says what a check of the peer's means. [rfc8445-7.3.1.4-1]
+    /// [rfc8445-7.3.1.4-2] [rfc8445-7.3.1.4-p1] [rfc8445-7.3.1.4-p2] [rfc8445-7.3.1.4-p3]
+    /// [rfc8445-7.3.1.4-p6]
+    fn trigger_for_request(
+        &mut self,
+        id: PairId,
+        request: &Request,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        match pair.state {
+            PairState::Succeeded => {
+                // [rfc8445-7.3.1.5-p1]
+                if let Some(nominated) = request.nominated {
+                    self.follow_nomination(id, nominated, core, cx);
+                }
+                return;
+            }
+            PairState::InProgress { .. } => {
+                pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                for check in self.checks.iter_mut().filter(|check| check.pair == id) {
+                    check.timing.stop_retransmitting();
+                    check.retry_at = None;
+                    check.resend = false;
+                }
+            }
+            PairState::Failed(crate::event::PairFailure::ConsentLost) => return,
+            PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
+                pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.state = PairState::Waiting;
+            }
+        }
+        self.trigger(id);
+        self.revive_checklist(id);
+    }
+
+    /// A checklist that had failed runs again when a pair of it is to be checked.
+    /// [rfc8445-7.3.1.4-p6]
+    fn revive_checklist(&mut self, id: PairId) {
+        let Some(stream) = self.pairs.get(id).map(|pair| pair.component.stream()) else { return };
+        let failed = self
+            .checklist_mut(stream)
+            .filter(|checklist| checklist.state == ChecklistState::Failed);
+        if let Some(checklist) = failed {
+            checklist.state = ChecklistState::Running;
+        }
+    }
+
+    /// Lite: an accepted USE-CANDIDATE makes the pair valid and nominated. [rfc8445-7.3.2-p1]
+    fn accept_lite(
+        &mut self,
+        id: PairId,
+        request: &Request,
+        core: &mut Core,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(nominated) = request.nominated else { return };
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        pair.state = PairState::Succeeded;
+        if pair.valid.is_none() {
+            pair.valid = Some(Valid {
+                local: pair.local,
+                since: cx.now,
+                nominated: false,
+                consent: Consent::granted(cx.now, core.config.consent_period),
+            });
+        }
+        self.follow_nomination(id, nominated, core, cx);
+    }
+}

@@ -1,0 +1,231 @@
+//! Applying the peer's description, and restarting ICE. [RFC 8445 §9]
+
+use core::time::Duration;
+
+use crate::candidate::Credentials;
+use crate::config::{Mode, Role};
+use crate::event::Event;
+use crate::sdp::{Description, StreamDescription};
+use crate::time::Instant;
+
+use super::remote::RemoteStream;
+use super::session::Session;
+use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragChange};
+
+/// The time over which restarts by the peer are counted.
+const RESTART_WINDOW: Duration = Duration::from_secs(300);
+
+impl Agent {
+    /// Applies the peer's offer or answer. New credentials are a restart by the peer, which is
+    /// followed at once unless we had started one ourselves. [rfc8839-4.4.3.1-1]
+    /// [rfc8839-4.4.1.1.1-3] [rfc8839-4.4.1.1.1-4] [rfc8839-4.4.2.1-1b]
+    pub(crate) fn set_remote_description(
+        &mut self,
+        cx: &mut Context<'_>,
+        description: &Description,
+    ) -> Result<(), DescriptionRejected> {
+        if self.state() == crate::event::AgentState::Closed {
+            return Err(DescriptionRejected::Closed);
+        }
+        let credentials = self.check_description(description)?;
+        let restarts = credentials
+            .iter()
+            .zip(&self.session.streams)
+            .any(|(new, stream)| stream.remote.as_ref().is_some_and(|known| !known.is(new)));
+        if restarts {
+            self.allow_restart(cx.now)?;
+            self.new_generation(cx);
+            cx.events.push_back(Event::RestartedByPeer { agent: cx.id });
+        } else if self.session.is_started() && self.session.remote_lite != description.lite {
+            return Err(DescriptionRejected::ChangedWithoutRestart);
+        }
+        if !self.session.is_started() {
+            self.begin(cx, description, &credentials);
+        }
+        self.take_candidates(cx, description);
+        Ok(())
+    }
+
+    /// Checks that every stream of ours has credentials; nothing is changed.
+    fn check_description(
+        &self,
+        description: &Description,
+    ) -> Result<Vec<Credentials>, DescriptionRejected> {
+        let mut all = Vec::new();
+        for index in 0..self.session.streams.len() {
+            let stream = u16::try_from(index).unwrap_or(u16::MAX);
+            let section = description.streams.get(index);
+            // [rfc8839-5.3-1a] [rfc8839-4.2.5-5a]
+            if section.is_some_and(|section| section.mismatch) {
+                return Err(DescriptionRejected::Mismatch { stream });
+            }
+            let credentials = section.and_then(|section| section.credentials.clone());
+            all.push(credentials.ok_or(DescriptionRejected::NoCredentials { stream })?);
+        }
+        Ok(all)
+    }
+
+    /// Starts the checks of a generation: roles, pace, PAC timer, checklists. [rfc8863-4-1]
+    /// [rfc8863-4-p1] [rfc8445-14.2-2] [rfc8445-14.2-3] [rfc8839-5.5-p1] [rfc8839-5.6-p1]
+    /// [rfc8839-7.1.1-5]
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        description: &Description,
+        credentials: &[Credentials],
+    ) {
+        let config = &self.core.config;
+        let session = &mut self.session;
+        session.remote_lite = description.lite;
+        session.renomination = config.nomination.renomination && description.options.renomination;
+        session.ta = config.ta.max(description.pacing.unwrap_or(TA_DEFAULT));
+        session.patience_until = Some(cx.now + config.patience);
+        session.next_check = session.next_check.max(cx.now);
+        for (stream, credentials) in session.streams.iter_mut().zip(credentials) {
+            stream.remote = Some(RemoteStream::new(credentials));
+        }
+        self.determine_role(cx, description.lite);
+    }
+
+    /// Against a lite peer the full side controls. [rfc8445-6.1.1-2a] [rfc8445-6.1.1-2b]
+    /// [rfc8445-6.1.1-4] [rfc8445-6.1.1-5] [rfc8445-9-4]
+    fn determine_role(&mut self, cx: &mut Context<'_>, remote_lite: bool) {
+        let role = match (self.core.config.mode, remote_lite) {
+            (Mode::Full, true) => Role::Controlling,
+            (Mode::Lite, false) => Role::Controlled,
+            (Mode::Full, false) | (Mode::Lite, true) => return,
+        };
+        if role != self.core.role {
+            self.session.switch_role(role, &mut self.core, cx);
+        }
+    }
+
+    /// Adds the candidates of a description, and does what had waited for it.
+    fn take_candidates(&mut self, cx: &mut Context<'_>, description: &Description) {
+        let config = std::sync::Arc::clone(&self.core.config);
+        let first = self.session.pairs.len() == 0;
+        let mut added = Vec::new();
+        for (index, section) in description.streams.iter().enumerate() {
+            let Ok(stream) = u16::try_from(index) else { break };
+            let Some(remote) = self.session.remote_stream_mut(stream) else { continue };
+            for candidate in &section.candidates {
+                let other = candidate.ufrag().is_some_and(|ufrag| *ufrag != *remote.ufrag);
+                if other || remote.ended {
+                    continue;
+                }
+                // One that cannot be used is no reason to refuse the others.
+                if let Ok(super::Added::New(id)) = remote.add(stream, candidate, &config) {
+                    added.push(id);
+                }
+            }
+            remote.ended |= is_complete(section, description);
+        }
+        if first {
+            self.session.form_checklists(&mut self.core);
+        } else {
+            for remote in added {
+                self.session.pair_remote(remote, &mut self.core);
+            }
+        }
+        if self.core.is_lite() && self.session.remote_lite {
+            self.session.pair_lite_with_lite(&mut self.core, cx);
+        }
+        self.session.replay_early(&mut self.core, cx);
+        self.settle(cx);
+    }
+
+    fn allow_restart(&mut self, now: Instant) -> Result<(), DescriptionRejected> {
+        while self.restarts.front().is_some_and(|at| now - *at > RESTART_WINDOW) {
+            self.restarts.pop_front();
+        }
+        if self.restarts.len() >= usize::from(self.core.config.limits.remote_restarts) {
+            return Err(DescriptionRejected::TooManyRestarts);
+        }
+        self.restarts.push_back(now);
+        Ok(())
+    }
+
+    /// Restarts ICE: new credentials, the same role, and the old pairs until there are new ones.
+    /// [rfc8445-9-1] [rfc8445-9-3] [rfc8445-9-4] [rfc8445-6.1.1-4] [rfc8839-4.4.1.1.1-1]
+    pub(crate) fn restart(&mut self, cx: &mut Context<'_>) {
+        if self.state() == crate::event::AgentState::Closed {
+            return;
+        }
+        self.new_generation(cx);
+        self.settle(cx);
+    }
+
+    /// [rfc8839-4.4.3.1.1-1] [rfc8839-4.4.3.1.1-2] [rfc8839-4.4.3.2-1] [rfc8839-4.4.3.2-2]
+    /// [rfc8839-4.4.3.2-3a]
+    fn new_generation(&mut self, cx: &mut Context<'_>) {
+        let credentials = self.core.new_credentials(cx.seed);
+        self.core.ufrags.push(UfragChange::Added(credentials.ufrag.as_str().into()));
+        self.core.generation = Generation(self.core.generation.0.saturating_add(1));
+        let session = Session::new(&self.core, &credentials, cx.now);
+        let mut old = core::mem::replace(&mut self.session, session);
+        old.retire(&mut self.core);
+        for (new, old) in self.session.components.iter_mut().zip(&old.components) {
+            new.sendable = old.sendable;
+        }
+        if old.carries_data(cx.now) {
+            self.drop_previous();
+            self.previous = Some(Box::new(old));
+        } else {
+            old.close(&mut self.core);
+            self.core.ufrags.push(UfragChange::Removed(old.local.ufrag));
+        }
+        self.previous_until = None;
+        self.core.forgot = true;
+        if self.previous.is_none() {
+            self.core.local.forget_peer_reflexive();
+        }
+        if !self.core.gathering {
+            cx.events.push_back(Event::GatheringComplete { agent: cx.id });
+        }
+    }
+
+    /// The new generation has selected its pairs: the old one lives on a little, for packets that
+    /// are under way and for a peer that has not concluded yet.
+    pub(super) fn retire_previous(&mut self, cx: &Context<'_>) {
+        if self.previous.is_none() || self.previous_until.is_some() {
+            return;
+        }
+        if self.session.components.iter().all(|component| component.selected.is_some()) {
+            self.previous_until = Some(cx.now + self.core.config.linger);
+        }
+    }
+
+    pub(super) fn drop_previous(&mut self) {
+        if let Some(mut previous) = self.previous.take() {
+            previous.close(&mut self.core);
+            self.core.ufrags.push(UfragChange::Removed(previous.local.ufrag));
+            self.core.forgot = true;
+        }
+        self.previous_until = None;
+    }
+}
+
+impl Session {
+    /// Both sides are lite: nobody checks, and the pairs of equal families are simply used, the
+    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b] [rfc8445-8.2-1]
+    fn pair_lite_with_lite(&mut self, core: &mut super::Core, cx: &mut Context<'_>) {
+        for index in 0..self.components.len() {
+            let Some(component) = self.components.get(index).map(|c| c.id) else { return };
+            let best = self
+                .pairs
+                .iter()
+                .filter(|(_, pair)| pair.component == component)
+                .max_by_key(|(_, pair)| pair.priority)
+                .map(|(id, _)| id);
+            if let Some(best) = best {
+                self.select_lite(best, core, cx);
+            }
+        }
+    }
+}
+
+/// Whether a description says that no more candidates will come: in so many words, or because
+/// the peer does not trickle. [rfc8838-3-2] [rfc8838-5-1]
+fn is_complete(section: &StreamDescription, description: &Description) -> bool {
+    section.end_of_candidates || !description.options.trickle
+}

@@ -1,0 +1,392 @@
+//! One generation of an agent: from one pair of credentials to the next restart.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::candidate::Credentials;
+use crate::config::Role;
+use crate::event::PairFailure;
+use crate::net::ComponentId;
+use crate::stun::{ClientTransaction, IntegrityKey, TransactionId};
+use crate::time::Instant;
+
+use super::local::BaseId;
+use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
+use super::remote::{RemoteCandidate, RemoteId, RemoteStream};
+use super::{Context, Core, Generation};
+
+/// Our own credentials in one generation. [rfc8445-5.3-6] [rfc8839-5.4-3]
+#[derive(Clone, Debug)]
+pub(super) struct LocalCredentials {
+    pub(super) ufrag: Box<str>,
+    pub(super) password: Box<str>,
+    pub(super) key: IntegrityKey,
+}
+
+impl LocalCredentials {
+    pub(super) fn new(credentials: &Credentials) -> Self {
+        Self {
+            ufrag: credentials.ufrag.as_str().into(),
+            password: credentials.password.as_str().into(),
+            key: IntegrityKey::short_term(credentials.password.as_bytes()),
+        }
+    }
+}
+
+/// The state of a checklist. [rfc8445-6.1.2.1-p1]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChecklistState {
+    Running,
+    Completed,
+    Failed,
+}
+
+/// The pairs of one data stream that are checked. [RFC 8445 §6.1.2]
+#[derive(Clone, Debug)]
+pub(super) struct Checklist {
+    pub(super) state: ChecklistState,
+    /// Best first.
+    pub(super) order: Vec<PairId>,
+    /// [rfc8445-6.1.4.1-p1]
+    pub(super) triggered: VecDeque<PairId>,
+}
+
+/// A data stream: the peer's end, and the checklist.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) remote: Option<RemoteStream>,
+    pub(super) checklist: Checklist,
+}
+
+/// What a component has reached.
+#[derive(Clone, Debug)]
+pub(super) struct Component {
+    pub(super) id: ComponentId,
+    pub(super) selected: Option<PairId>,
+    pub(super) selected_since: Instant,
+    /// The pair that our nominating check is about.
+    pub(super) nominating: Option<PairId>,
+    /// The greatest value of a nomination that was received.
+    pub(super) newest: Option<u32>,
+    /// Whether the application was told that it can send.
+    pub(super) sendable: bool,
+}
+
+/// Why a check was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckKind {
+    /// To learn whether the pair works.
+    Connectivity,
+    /// To nominate it, with the value of the renomination extension if that is in use.
+    Nomination(Option<u32>),
+    /// To keep the peer's consent.
+    Consent,
+    /// To see whether a pair whose consent answer is missing still works.
+    Verification,
+}
+
+/// A check that may still be answered.
+#[derive(Clone, Debug)]
+pub(super) struct Check {
+    pub(super) id: TransactionId,
+    pub(super) pair: PairId,
+    pub(super) kind: CheckKind,
+    pub(super) timing: ClientTransaction,
+    /// When a fresh transaction follows this one.
+    pub(super) retry_at: Option<Instant>,
+    /// It is due for sending again.
+    pub(super) resend: bool,
+    /// The role that it claims: what a 487 refers to. [rfc8445-7.2.5.1-1]
+    pub(super) role: Role,
+    pub(super) tie_breaker: u64,
+    pub(super) base: BaseId,
+    pub(super) to: SocketAddr,
+    pub(super) priority: u32,
+    /// An answer came whose integrity was wrong.
+    pub(super) refused: Option<PairFailure>,
+}
+
+/// A check that came before the peer's credentials. [rfc8445-7.3-6]
+#[derive(Clone, Debug)]
+pub(super) struct EarlyCheck {
+    pub(super) base: BaseId,
+    pub(super) from: SocketAddr,
+    pub(super) priority: u32,
+    pub(super) ufrag: Box<[u8]>,
+    pub(super) nominated: Option<Nominated>,
+}
+
+/// One generation. [RFC 8445 §9]
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) generation: Generation,
+    pub(super) local: LocalCredentials,
+    pub(super) streams: Vec<Stream>,
+    pub(super) components: Vec<Component>,
+    pub(super) pairs: Pairs,
+    pub(super) checks: Vec<Check>,
+    pub(super) early: Vec<EarlyCheck>,
+    /// When the PAC timer ends; `None` before the peer's description came.
+    pub(super) patience_until: Option<Instant>,
+    /// Whether it has ended. [rfc8863-4-4]
+    pub(super) patience_over: bool,
+    pub(super) next_check: Instant,
+    /// The checklist whose turn it is. [rfc8445-6.1.4.2-p1]
+    pub(super) turn: usize,
+    /// The Ta in force. [rfc8445-14.2-3]
+    pub(super) ta: Duration,
+    /// Whether both sides offered renomination.
+    pub(super) renomination: bool,
+    pub(super) remote_lite: bool,
+    pub(super) nominations: u32,
+    pub(super) unverified_packets: u16,
+    pub(super) unverified_octets: u32,
+    /// When unselected pairs are freed. [rfc8445-8.3.1-1]
+    pub(super) free_at: Option<Instant>,
+    /// A newer generation has taken over; only the selected pairs live on.
+    pub(super) retired: bool,
+}
+
+impl Session {
+    pub(super) fn new(core: &Core, credentials: &Credentials, now: Instant) -> Self {
+        let mut components = Vec::new();
+        for (stream, count) in core.config.streams.iter().enumerate() {
+            for number in 1..=*count {
+                let stream = u16::try_from(stream).unwrap_or(u16::MAX);
+                let Some(id) = ComponentId::new(stream, number) else { break };
+                components.push(Component {
+                    id,
+                    selected: None,
+                    selected_since: now,
+                    nominating: None,
+                    newest: None,
+                    sendable: false,
+                });
+            }
+        }
+        let checklist = Checklist {
+            state: ChecklistState::Running,
+            order: Vec::new(),
+            triggered: VecDeque::new(),
+        };
+        let stream = Stream { remote: None, checklist };
+        Self {
+            generation: core.generation,
+            local: LocalCredentials::new(credentials),
+            streams: vec![stream; core.config.streams.len()],
+            components,
+            pairs: Pairs::default(),
+            checks: Vec::new(),
+            early: Vec::new(),
+            patience_until: None,
+            patience_over: false,
+            next_check: now,
+            turn: 0,
+            ta: super::TA_DEFAULT,
+            renomination: false,
+            remote_lite: false,
+            nominations: 0,
+            unverified_packets: 0,
+            unverified_octets: 0,
+            free_at: None,
+            retired: false,
+        }
+    }
+
+    pub(super) fn component(&self, id: ComponentId) -> Option<&Component> {
+        self.components.iter().find(|component| component.id == id)
+    }
+
+    pub(super) fn component_mut(&mut self, id: ComponentId) -> Option<&mut Component> {
+        self.components.iter_mut().find(|component| component.id == id)
+    }
+
+    pub(super) fn remote_stream(&self, stream: u16) -> Option<&RemoteStream> {
+        self.streams.get(usize::from(stream))?.remote.as_ref()
+    }
+
+    pub(super) fn remote_stream_mut(&mut self, stream: u16) -> Option<&mut RemoteStream> {
+        self.streams.get_mut(usize::from(stream))?.remote.as_mut()
+    }
+
+    pub(super) fn remote(&self, id: RemoteId) -> Option<&RemoteCandidate> {
+        self.remote_stream(id.stream)?.get(id)
+    }
+
+    pub(super) fn checklist_mut(&mut self, stream: u16) -> Option<&mut Checklist> {
+        self.streams.get_mut(usize::from(stream)).map(|stream| &mut stream.checklist)
+    }
+
+    /// Whether the peer's description is known.
+    pub(super) fn is_started(&self) -> bool {
+        self.patience_until.is_some()
+    }
+
+    /// The valid pairs of a component.
+    pub(super) fn valid_pairs(
+        &self,
+        component: ComponentId,
+    ) -> impl Iterator<Item = (PairId, &Pair)> {
+        self.pairs
+            .iter()
+            .filter(move |(_, pair)| pair.component == component && pair.valid.is_some())
+    }
+
+    pub(super) fn is_selected(&self, id: PairId) -> bool {
+        self.components.iter().any(|component| component.selected == Some(id))
+    }
+
+    /// Whether consent is kept up for the pair: it carries data, or may soon.
+    /// [rfc8445-11-p1]
+    pub(super) fn wants_consent(&self, id: PairId, pair: &Pair) -> bool {
+        pair.valid.is_some()
+            && self.component(pair.component).is_some_and(|component| {
+                component.selected.is_none_or(|selected| selected == id)
+                    || component.nominating == Some(id)
+            })
+    }
+
+    /// Sets the state of a pair, and drops its checks where the state ends them.
+    pub(super) fn fail_pair(&mut self, id: PairId, reason: PairFailure, core: &mut Core) {
+        self.cancel_checks(id, core);
+        if let Some(pair) = self.pairs.get_mut(id) {
+            pair.state = PairState::Failed(reason);
+            pair.valid = None;
+            pair.nomination_pending = None;
+        }
+        self.unqueue(id);
+        for component in &mut self.components {
+            if component.nominating == Some(id) {
+                component.nominating = None;
+            }
+            if component.selected == Some(id) {
+                component.selected = None;
+            }
+        }
+    }
+
+    /// Takes a pair out of the triggered-check queue.
+    pub(super) fn unqueue(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        pair.triggered = false;
+        let stream = pair.component.stream();
+        if let Some(checklist) = self.checklist_mut(stream) {
+            checklist.triggered.retain(|queued| *queued != id);
+        }
+    }
+
+    /// Ends all checks of a pair: late answers will be unknown.
+    pub(super) fn cancel_checks(&mut self, id: PairId, core: &mut Core) {
+        let ended = &mut core.ended;
+        self.checks.retain(|check| {
+            if check.pair == id {
+                ended.push(check.id);
+            }
+            check.pair != id
+        });
+    }
+
+    /// Ends everything. [rfc8445-11-7] [rfc8445-11-8]
+    pub(super) fn close(&mut self, core: &mut Core) {
+        core.ended.extend(self.checks.drain(..).map(|check| check.id));
+        self.pairs = Pairs::default();
+        self.early = Vec::new();
+        for stream in &mut self.streams {
+            stream.remote = None;
+            stream.checklist.order = Vec::new();
+            stream.checklist.triggered = VecDeque::new();
+        }
+        for component in &mut self.components {
+            component.selected = None;
+            component.nominating = None;
+        }
+    }
+
+    /// Whether packets from `address` at `base` belong to this generation.
+    pub(super) fn knows(&self, core: &Core, base: BaseId, address: SocketAddr) -> bool {
+        let Some(component) = core.local.base(base).map(|base| base.component) else {
+            return false;
+        };
+        let early = self.early.iter().any(|check| check.base == base && check.from == address);
+        early
+            || self.remote_stream(component.stream()).is_some_and(|remote| {
+                remote.find(component.stream(), component.number(), address).is_some()
+            })
+    }
+
+    /// Frees what a completed generation no longer needs: all pairs but the selected ones.
+    /// [rfc8445-8.3.1-1]
+    pub(super) fn free_unselected(&mut self, core: &mut Core) {
+        let unselected: Vec<PairId> =
+            self.pairs.iter().map(|(id, _)| id).filter(|id| !self.is_selected(*id)).collect();
+        for id in unselected {
+            self.remove_pair(id, core);
+        }
+        self.pairs.shrink();
+        self.checks.shrink_to_fit();
+        self.early = Vec::new();
+        for stream in &mut self.streams {
+            stream.checklist.order.shrink_to_fit();
+            stream.checklist.triggered.shrink_to_fit();
+            if let Some(remote) = &mut stream.remote {
+                remote.shrink();
+            }
+        }
+        core.local.shrink();
+        core.ended.shrink_to(4);
+    }
+
+    /// Removes a pair and everything that refers to it.
+    pub(super) fn remove_pair(&mut self, id: PairId, core: &mut Core) {
+        self.unqueue(id);
+        self.cancel_checks(id, core);
+        let Some(pair) = self.pairs.remove(id) else { return };
+        if let Some(checklist) = self.checklist_mut(pair.component.stream()) {
+            checklist.order.retain(|known| *known != id);
+        }
+    }
+
+    /// Reduces the generation to its selected pairs, which go on carrying data with consent until
+    /// the next generation has its own. [rfc8445-9-p1] [rfc7675-5.1-10] [rfc8839-4.4.3.1.1-1]
+    /// [rfc8839-4.4.3.2-2]
+    pub(super) fn retire(&mut self, core: &mut Core) {
+        self.retired = true;
+        self.free_at = None;
+        self.free_unselected(core);
+        for stream in &mut self.streams {
+            stream.checklist.triggered.clear();
+            stream.checklist.order.clear();
+        }
+        for component in &mut self.components {
+            component.nominating = None;
+        }
+        for (_, pair) in self.pairs.iter_mut() {
+            pair.triggered = false;
+        }
+    }
+
+    /// Whether some component has a selected pair with fresh consent.
+    pub(super) fn carries_data(&self, now: Instant) -> bool {
+        self.components.iter().any(|component| {
+            component
+                .selected
+                .and_then(|id| self.pairs.get(id))
+                .and_then(|pair| pair.valid.as_ref())
+                .is_some_and(|valid| valid.consent.is_fresh(now))
+        })
+    }
+
+    /// Logs a change of a pair at DEBUG.
+    pub(super) fn trace(&self, id: PairId, core: &Core, cx: &Context<'_>, what: &str) {
+        let Some(pair) = self.pairs.get(id) else { return };
+        let (Some(base), Some(remote)) = (core.local.base(pair.base), self.remote(pair.remote))
+        else {
+            return;
+        };
+        let show = core.config.log_addresses;
+        let local = crate::net::Redacted { address: base.address, show };
+        let remote = crate::net::Redacted { address: remote.address, show };
+        tracing::debug!(agent = %cx.id, component = %pair.component, %local, %remote, "{what}");
+    }
+}

@@ -1,0 +1,55 @@
+//! The pace of all agents together: one new transaction per 5 ms. [rfc8445-14.2-4]
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use crate::time::Instant;
+
+/// The least time between two starts. [rfc8445-14.2-4]
+const FLOOR: Duration = Duration::from_millis(5);
+
+/// One start per interval, whoever it is for.
+#[derive(Clone, Debug)]
+pub(super) struct Pacer {
+    next: Instant,
+    interval: Duration,
+    /// The agents that wait for their turn, each once.
+    line: VecDeque<u32>,
+}
+
+impl Pacer {
+    pub(super) fn new(now: Instant, interval: Duration) -> Self {
+        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new() }
+    }
+
+    pub(super) fn may_start(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    pub(super) fn started(&mut self, now: Instant) {
+        self.next = now + self.interval;
+    }
+
+    /// When the next start is allowed.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Puts an agent at the end of the line.
+    pub(super) fn queue(&mut self, agent: u32) {
+        self.line.push_back(agent);
+    }
+
+    /// Takes the agent whose turn it is, if a start is allowed.
+    pub(super) fn next_in_line(&mut self, now: Instant) -> Option<u32> {
+        if self.may_start(now) { self.line.pop_front() } else { None }
+    }
+
+    pub(super) fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    pub(super) fn forget(&mut self, agent: u32) {
+        self.line.retain(|known| *known != agent);
+    }
+}

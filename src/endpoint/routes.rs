@@ -1,0 +1,129 @@
+//! Whose a datagram is, in constant time: requests by ufrag, responses by transaction id, data by
+//! the 5-tuple.
+
+use core::hash::BuildHasher;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use siphasher::sip::SipHasher13;
+
+use crate::agent::BaseId;
+use crate::net::{ComponentId, SocketId};
+use crate::rng::{Purpose, Seed, Stream};
+use crate::stun::TransactionId;
+
+/// Who awaits the answer of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Agent(u32),
+    Gatherer,
+}
+
+/// Whose the data of a 5-tuple is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    One {
+        agent: u32,
+        base: BaseId,
+        component: ComponentId,
+    },
+    /// More than one agent talks with that address: only the application can tell.
+    Many,
+}
+
+/// Keys for the hash maps, so that nobody outside can choose colliding entries.
+#[derive(Clone, Debug)]
+struct Keys(u64, u64);
+
+impl BuildHasher for Keys {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0, self.1)
+    }
+}
+
+/// The dispatch tables.
+#[derive(Clone, Debug)]
+pub(super) struct Routes {
+    ufrags: HashMap<Box<[u8]>, u32, Keys>,
+    transactions: HashMap<TransactionId, Owner, Keys>,
+    flows: HashMap<(SocketId, SocketAddr), Flow, Keys>,
+}
+
+impl Routes {
+    pub(super) fn new(seed: &Seed) -> Self {
+        let mut stream = Stream::new(0, Purpose::Hash);
+        let keys = Keys(stream.next_u64(seed), stream.next_u64(seed));
+        Self {
+            ufrags: HashMap::with_hasher(keys.clone()),
+            transactions: HashMap::with_hasher(keys.clone()),
+            flows: HashMap::with_hasher(keys),
+        }
+    }
+
+    pub(super) fn agent_of_ufrag(&self, ufrag: &[u8]) -> Option<u32> {
+        self.ufrags.get(ufrag).copied()
+    }
+
+    pub(super) fn add_ufrag(&mut self, ufrag: &str, agent: u32) {
+        self.ufrags.insert(ufrag.as_bytes().into(), agent);
+    }
+
+    pub(super) fn remove_ufrag(&mut self, ufrag: &str, agent: u32) {
+        if self.agent_of_ufrag(ufrag.as_bytes()) == Some(agent) {
+            self.ufrags.remove(ufrag.as_bytes());
+        }
+    }
+
+    pub(super) fn owner(&self, transaction: TransactionId) -> Option<Owner> {
+        self.transactions.get(&transaction).copied()
+    }
+
+    pub(super) fn add_transaction(&mut self, transaction: TransactionId, owner: Owner) {
+        self.transactions.insert(transaction, owner);
+    }
+
+    pub(super) fn remove_transaction(&mut self, transaction: TransactionId) {
+        self.transactions.remove(&transaction);
+    }
+
+    pub(super) fn flow(&self, socket: SocketId, from: SocketAddr) -> Option<Flow> {
+        self.flows.get(&(socket, from)).copied()
+    }
+
+    /// Gives a 5-tuple to an agent, after integrity was verified; true if it is new to it.
+    pub(super) fn add_flow(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        agent: u32,
+        base: BaseId,
+        component: ComponentId,
+    ) -> bool {
+        let new = Flow::One { agent, base, component };
+        match self.flows.get_mut(&(socket, from)) {
+            None => {
+                self.flows.insert((socket, from), new);
+                true
+            }
+            Some(Flow::One { agent: known, .. }) if *known == agent => false,
+            Some(Flow::Many) => false,
+            Some(shared @ Flow::One { .. }) => {
+                *shared = Flow::Many;
+                true
+            }
+        }
+    }
+
+    pub(super) fn remove_flow(&mut self, socket: SocketId, from: SocketAddr, agent: u32) {
+        let known = self.flow(socket, from);
+        if known.is_some_and(|flow| match flow {
+            Flow::One { agent: known, .. } => known == agent,
+            // Who else had a part in it is not known any more; the next check gives it back.
+            Flow::Many => true,
+        }) {
+            self.flows.remove(&(socket, from));
+        }
+    }
+}

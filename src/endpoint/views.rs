@@ -1,0 +1,173 @@
+//! What an application holds of an endpoint for a moment: an agent, or a route.
+
+use core::ops::Range;
+
+use crate::agent::{Agent as Core, CandidateRejected, DescriptionRejected, Path};
+use crate::candidate::Candidate;
+use crate::config::Role;
+use crate::event::{AgentState, FailedPair, SelectedPair};
+use crate::net::{AgentId, ComponentId, SocketId, Transmit};
+use crate::sdp::Description;
+use crate::stats::AgentStats;
+
+use super::Endpoint;
+
+/// A look at one agent.
+#[derive(Clone, Copy, Debug)]
+pub struct Agent<'a>(&'a Core);
+
+impl<'a> Agent<'a> {
+    pub(super) fn new(agent: &'a Core) -> Self {
+        Self(agent)
+    }
+
+    /// Returns the state.
+    #[must_use]
+    pub fn state(&self) -> AgentState {
+        self.0.state()
+    }
+
+    /// Returns the role now in force.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.0.role()
+    }
+
+    /// Returns what to signal to the peer: credentials, options, and all candidates of this
+    /// generation that are known by now.
+    #[must_use]
+    pub fn local_description(&self) -> Description {
+        self.0.local_description()
+    }
+
+    /// Returns the pair that a component has selected.
+    #[must_use]
+    pub fn selected(&self, component: ComponentId) -> Option<SelectedPair> {
+        self.0.selected(component)
+    }
+
+    /// Returns the statistics of this generation.
+    #[must_use]
+    pub fn stats(&self) -> AgentStats {
+        self.0.stats()
+    }
+
+    /// Returns the pairs that failed, and why.
+    #[must_use]
+    pub fn failures(&self) -> Vec<FailedPair> {
+        self.0.failures()
+    }
+
+    /// Returns whether further local candidates may turn up.
+    #[must_use]
+    pub fn is_gathering(&self) -> bool {
+        self.0.is_gathering()
+    }
+}
+
+/// Commands to one agent. Drain the polls of the endpoint afterwards.
+#[derive(Debug)]
+pub struct AgentMut<'a> {
+    endpoint: &'a mut Endpoint,
+    id: AgentId,
+}
+
+impl<'a> AgentMut<'a> {
+    pub(super) fn new(endpoint: &'a mut Endpoint, id: AgentId) -> Self {
+        Self { endpoint, id }
+    }
+
+    /// Applies the peer's offer or answer, with the candidates in it; the first one starts the
+    /// checks. New credentials are a restart by the peer:
+    /// [`Event::RestartedByPeer`](crate::Event::RestartedByPeer) follows, unless we had started
+    /// the restart.
+    ///
+    /// # Errors
+    ///
+    /// [`DescriptionRejected`] says why nothing was changed.
+    pub fn set_remote_description(
+        &mut self,
+        description: &Description,
+    ) -> Result<(), DescriptionRejected> {
+        let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
+            agent.set_remote_description(cx, description)
+        });
+        outcome.unwrap_or(Err(DescriptionRejected::Closed))
+    }
+
+    /// Adds a remote candidate that was trickled. `ufrag` is the generation that it belongs to,
+    /// where the signalling says so; `None` is the current one.
+    ///
+    /// # Errors
+    ///
+    /// [`CandidateRejected`] says why it was not taken; the session goes on.
+    pub fn add_remote_candidate(
+        &mut self,
+        stream: u16,
+        ufrag: Option<&str>,
+        candidate: &Candidate,
+    ) -> Result<(), CandidateRejected> {
+        let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
+            agent.add_remote_candidate(cx, stream, ufrag, candidate)
+        });
+        outcome.unwrap_or(Err(CandidateRejected::UnknownGeneration))
+    }
+
+    /// Notes that the peer has no more candidates for a stream; `None` is all streams.
+    ///
+    /// # Errors
+    ///
+    /// [`CandidateRejected`] if the stream or generation is unknown.
+    pub fn end_of_remote_candidates(
+        &mut self,
+        stream: Option<u16>,
+        ufrag: Option<&str>,
+    ) -> Result<(), CandidateRejected> {
+        let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
+            agent.end_of_remote_candidates(cx, stream, ufrag)
+        });
+        outcome.unwrap_or(Err(CandidateRejected::UnknownGeneration))
+    }
+
+    /// Restarts ICE: signal the new [`local_description`](Agent::local_description) to the peer.
+    /// Data goes on over the old pair until there is a new one.
+    pub fn restart(&mut self) {
+        self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| agent.restart(cx));
+    }
+
+    /// Closes the agent: nothing more is sent or accepted for it.
+    pub fn close(self) {
+        self.endpoint.close_agent(self.id);
+    }
+}
+
+/// A way for one datagram of application data. Take a new one for each.
+#[must_use]
+pub struct Route<'a> {
+    socket: SocketId,
+    path: Path<'a>,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn new(socket: SocketId, path: Path<'a>) -> Self {
+        Self { socket, path }
+    }
+
+    /// Frames the payload `buf[payload]` in place and counts it as sent.
+    ///
+    /// There should be [`HEADROOM`](crate::HEADROOM) octets before the payload and
+    /// [`TAILROOM`](crate::TAILROOM) after it, for paths that need them; a direct path needs
+    /// none.
+    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Transmit {
+        let _ = buf;
+        let transmit = Transmit { socket: self.socket, to: self.path.to, range: payload.clone() };
+        self.path.sent(payload.len());
+        transmit
+    }
+}
+
+impl core::fmt::Debug for Route<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Route").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,423 @@
+//! Gathering server-reflexive addresses, and keeping their mappings alive. [RFC 8445 §5.1.1]
+//!
+//! It knows sockets and servers, and no agent: the mapping of a socket serves all agents on it.
+//! One task is one socket with one server. All are started, paced, so that a server that does not
+//! answer delays nothing; the first answer of a server group ends the other tasks of that group.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use crate::config::{EndpointConfig, Retransmission};
+use crate::event::GatherFailure;
+use crate::net::{DropReason, ServerId, SocketId, canonical, is_link_local};
+use crate::rng::{Purpose, Seed, Stream};
+use crate::stun::{
+    ClientTransaction, Encoder, Message, MessageClass, Method, RtoEstimator, TransactionId,
+    TransactionStep,
+};
+use crate::time::{Instant, earlier};
+
+/// A STUN server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Server {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Servers that are likely to answer alike (the addresses of one name) share a group: one
+    /// reflexive candidate for each base and group is gathered. `None` is a group of its own.
+    pub group: Option<u32>,
+}
+
+impl Server {
+    /// Describes a STUN server over UDP at `address`, in a group of its own.
+    #[must_use]
+    pub fn stun(address: SocketAddr) -> Self {
+        Self { address: canonical(address), group: None }
+    }
+
+    /// Puts the server into a group.
+    #[must_use]
+    pub fn in_group(mut self, group: u32) -> Self {
+        self.group = Some(group);
+        self
+    }
+}
+
+/// What is known of one socket at one server.
+#[derive(Clone, Debug)]
+enum TaskState {
+    /// Nobody needs it yet, or another server of the group answered.
+    Idle,
+    /// It waits for its turn.
+    Queued,
+    /// A request is under way.
+    Running { id: TransactionId, timing: ClientTransaction, resend: bool },
+    /// The server saw this address.
+    Mapped { mapped: SocketAddr, refresh_at: Instant },
+    /// It is not asked again until somebody needs it anew.
+    Failed,
+}
+
+#[derive(Clone, Debug)]
+struct Task {
+    socket: SocketId,
+    server: ServerId,
+    to: SocketAddr,
+    group: Option<u32>,
+    state: TaskState,
+    /// The mapping before the refresh that is under way.
+    known: Option<SocketAddr>,
+}
+
+/// What came of a response or of the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gathered {
+    /// A server saw `mapped` for packets from `socket`.
+    Mapped { socket: SocketId, server: SocketAddr, mapped: SocketAddr },
+    /// A server gave nothing for `socket`.
+    Failed { socket: SocketId, server: ServerId, reason: GatherFailure },
+}
+
+/// A request that was encoded into the caller's buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) socket: SocketId,
+    pub(crate) to: SocketAddr,
+    pub(crate) len: usize,
+    pub(crate) started: Option<TransactionId>,
+}
+
+/// All gathering of an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Gatherer {
+    servers: Vec<Server>,
+    sockets: Vec<(SocketId, SocketAddr)>,
+    tasks: Vec<Task>,
+    ids: Stream,
+    rto: RtoEstimator,
+    /// Transactions whose answers are of no use any more.
+    ended: Vec<TransactionId>,
+    /// Whether mappings are needed and so refreshed.
+    needed: bool,
+}
+
+impl Gatherer {
+    pub(crate) fn new() -> Self {
+        Self {
+            servers: Vec::new(),
+            sockets: Vec::new(),
+            tasks: Vec::new(),
+            ids: Stream::new(0, Purpose::Transaction),
+            rto: RtoEstimator::default(),
+            ended: Vec::new(),
+            needed: false,
+        }
+    }
+
+    pub(crate) fn add_server(&mut self, server: Server) -> ServerId {
+        let id = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
+        for (socket, base) in self.sockets.clone() {
+            self.add_task(socket, base, id, &server);
+        }
+        self.servers.push(server);
+        id
+    }
+
+    pub(crate) fn add_socket(&mut self, socket: SocketId, base: SocketAddr) {
+        self.sockets.push((socket, base));
+        for (index, server) in self.servers.clone().iter().enumerate() {
+            let id = ServerId(u32::try_from(index).unwrap_or(u32::MAX));
+            self.add_task(socket, base, id, server);
+        }
+    }
+
+    pub(crate) fn remove_socket(&mut self, socket: SocketId) {
+        self.sockets.retain(|(known, _)| *known != socket);
+        for task in self.tasks.iter().filter(|task| task.socket == socket) {
+            if let TaskState::Running { id, .. } = task.state {
+                self.ended.push(id);
+            }
+        }
+        self.tasks.retain(|task| task.socket != socket);
+    }
+
+    /// Pairs a socket with a server that it can reach at all. [rfc8445-5.1.1.2-1]
+    fn add_task(&mut self, socket: SocketId, base: SocketAddr, server: ServerId, config: &Server) {
+        let to = config.address;
+        let reachable = base.is_ipv4() == to.is_ipv4()
+            && !is_link_local(&base)
+            && base.ip().is_loopback() == to.ip().is_loopback();
+        if reachable {
+            let state = if self.needed { TaskState::Queued } else { TaskState::Idle };
+            let (group, known) = (config.group, None);
+            self.tasks.push(Task { socket, server, to, group, state, known });
+        }
+    }
+
+    /// Somebody needs candidates: whatever is not known for sure is asked. [rfc8445-5.1.1.2-4a]
+    /// [rfc8445-5.1.1.2-4b] [rfc8445-5.1.1-1]
+    pub(crate) fn gather(&mut self) {
+        self.needed = true;
+        for task in &mut self.tasks {
+            match task.state {
+                TaskState::Idle | TaskState::Failed => task.state = TaskState::Queued,
+                TaskState::Queued | TaskState::Running { .. } | TaskState::Mapped { .. } => {}
+            }
+        }
+    }
+
+    /// Nobody needs the mappings any more: they are left to expire.
+    pub(crate) fn rest(&mut self) {
+        if !self.needed {
+            return;
+        }
+        self.needed = false;
+        for task in &mut self.tasks {
+            if let TaskState::Running { id, .. } = task.state {
+                self.ended.push(id);
+            }
+            task.state = TaskState::Idle;
+            task.known = None;
+        }
+    }
+
+    /// The mappings of a socket that are known now.
+    pub(crate) fn mappings(
+        &self,
+        socket: SocketId,
+    ) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
+        self.tasks.iter().filter(move |task| task.socket == socket).filter_map(|task| {
+            let mapped = match task.state {
+                TaskState::Mapped { mapped, .. } => Some(mapped),
+                TaskState::Idle
+                | TaskState::Queued
+                | TaskState::Running { .. }
+                | TaskState::Failed => task.known,
+            };
+            mapped.map(|mapped| (task.to, mapped))
+        })
+    }
+
+    /// Whether an answer for one of the sockets may still come.
+    pub(crate) fn is_pending(&self, uses: impl Fn(SocketId) -> bool) -> bool {
+        self.tasks.iter().any(|task| {
+            uses(task.socket)
+                && task.known.is_none()
+                && matches!(task.state, TaskState::Queued | TaskState::Running { .. })
+        })
+    }
+
+    /// Whether a new request waits for the pacer.
+    pub(crate) fn wants_start(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.state, TaskState::Queued))
+    }
+
+    pub(crate) fn has_due(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.state, TaskState::Running { resend: true, .. }))
+    }
+
+    /// Encodes the next request that is due; a new one only if the pacer allows.
+    /// [rfc8445-5.1.1.2-7]
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        may_start: bool,
+        config: &EndpointConfig,
+        seed: &Seed,
+        buf: &mut [u8],
+    ) -> Option<Request> {
+        for task in &mut self.tasks {
+            if let TaskState::Running { id, resend, .. } = &mut task.state
+                && core::mem::take(resend) {
+                    let len = encode(*id, config, buf)?;
+                    return Some(Request { socket: task.socket, to: task.to, len, started: None });
+                }
+        }
+        if !may_start {
+            return None;
+        }
+        let schedule = self.schedule(now, config);
+        let task = self.tasks.iter_mut().find(|task| matches!(task.state, TaskState::Queued))?;
+        let mut octets = [0; 12];
+        self.ids.fill(seed, &mut octets);
+        let id = TransactionId(octets);
+        let timing = ClientTransaction::start(now, &schedule);
+        task.state = TaskState::Running { id, timing, resend: false };
+        let len = encode(id, config, buf)?;
+        Some(Request { socket: task.socket, to: task.to, len, started: Some(id) })
+    }
+
+    /// `max(500 ms, Ta × tasks)`, or what earlier answers taught. [rfc8445-14.3-1]
+    fn schedule(&self, now: Instant, config: &EndpointConfig) -> Retransmission {
+        let tasks = u32::try_from(self.tasks.len()).unwrap_or(u32::MAX);
+        let mut schedule = config.retransmission;
+        let paced = config.pacing_floor.saturating_mul(tasks);
+        schedule.rto = self.rto.rto(now, &config.retransmission).max(paced);
+        schedule
+    }
+
+    /// Takes the answer to a request of ours. An ALTERNATE-SERVER is not followed.
+    /// [rfc8445-5.1.1.2-5] [rfc8445-5.1.1.2-p1] [rfc8489-6.3.3-1] [rfc8489-6.3.4-p1]
+    pub(crate) fn handle_response(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+        config: &EndpointConfig,
+    ) -> Result<Gathered, DropReason> {
+        let id = message.transaction_id();
+        let index = self.tasks.iter().position(|task| match task.state {
+            TaskState::Running { id: known, .. } => known == id,
+            TaskState::Idle | TaskState::Queued | TaskState::Mapped { .. } | TaskState::Failed => {
+                false
+            }
+        });
+        let task = index.and_then(|index| self.tasks.get_mut(index));
+        let task = task.ok_or(DropReason::UnknownTransaction)?;
+        if task.socket != socket || task.to != from {
+            return Err(DropReason::Asymmetric);
+        }
+        let TaskState::Running { timing, .. } = &task.state else {
+            return Err(DropReason::UnknownTransaction);
+        };
+        self.rto.finished(now, timing.rtt(now));
+        self.ended.push(id);
+        let (socket, server) = (task.socket, task.server);
+        let failed = |reason| Gathered::Failed { socket, server, reason };
+        let mapped = match message.class() {
+            MessageClass::Success => {
+                usable_mapping(message, task.to).ok_or(GatherFailure::NoAddress)
+            }
+            MessageClass::Error => {
+                Err(GatherFailure::Refused(message.error_code().map_or(0, |error| error.code())))
+            }
+            MessageClass::Request | MessageClass::Indication => {
+                return Err(DropReason::UnexpectedMessage);
+            }
+        };
+        match mapped {
+            Ok(mapped) => {
+                task.known = Some(mapped);
+                task.state = TaskState::Mapped { mapped, refresh_at: now + config.mapping_refresh };
+                let (to, group) = (task.to, task.group);
+                self.settle_group(socket, server, group);
+                Ok(Gathered::Mapped { socket, server: to, mapped })
+            }
+            Err(reason) => {
+                task.state = TaskState::Failed;
+                task.known = None;
+                Ok(failed(reason))
+            }
+        }
+    }
+
+    /// One answer of a group is enough for a socket.
+    fn settle_group(&mut self, socket: SocketId, server: ServerId, group: Option<u32>) {
+        let Some(group) = group else { return };
+        for task in &mut self.tasks {
+            if task.socket != socket || task.server == server || task.group != Some(group) {
+                continue;
+            }
+            match task.state {
+                TaskState::Running { id, .. } => self.ended.push(id),
+                TaskState::Idle
+                | TaskState::Queued
+                | TaskState::Mapped { .. }
+                | TaskState::Failed => {}
+            }
+            task.state = TaskState::Idle;
+        }
+    }
+
+    /// The network said that a server cannot be reached from a socket.
+    pub(crate) fn handle_unreachable(
+        &mut self,
+        socket: SocketId,
+        to: SocketAddr,
+    ) -> Option<Gathered> {
+        let task = self.tasks.iter_mut().find(|task| {
+            task.socket == socket
+                && task.to == to
+                && matches!(task.state, TaskState::Running { .. })
+        })?;
+        if let TaskState::Running { id, .. } = task.state {
+            self.ended.push(id);
+        }
+        task.state = TaskState::Failed;
+        let (server, reason) = (task.server, GatherFailure::Unreachable);
+        Some(Gathered::Failed { socket, server, reason })
+    }
+
+    /// Advances to `now`: retransmissions, failures, refreshes. Returns one failure at a time.
+    /// [rfc8445-5.1.1.4-1] [rfc8445-5.1.1.4-2]
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Gathered> {
+        for task in &mut self.tasks {
+            match &mut task.state {
+                TaskState::Running { id, timing, resend } => match timing.poll(now) {
+                    TransactionStep::Wait => {}
+                    TransactionStep::Retransmit => *resend = true,
+                    TransactionStep::TimedOut => {
+                        self.ended.push(*id);
+                        task.state = TaskState::Failed;
+                        task.known = None;
+                        let (socket, server) = (task.socket, task.server);
+                        let reason = GatherFailure::Timeout;
+                        return Some(Gathered::Failed { socket, server, reason });
+                    }
+                },
+                TaskState::Mapped { refresh_at, .. } => {
+                    if now >= *refresh_at {
+                        task.state = TaskState::Queued;
+                    }
+                }
+                TaskState::Idle | TaskState::Queued | TaskState::Failed => {}
+            }
+        }
+        None
+    }
+
+    /// When something is due, new requests excepted: those wait for the pacer.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let mut deadline = None;
+        for task in &self.tasks {
+            let at = match &task.state {
+                TaskState::Running { timing, .. } => Some(timing.deadline()),
+                TaskState::Mapped { refresh_at, .. } => Some(*refresh_at),
+                TaskState::Idle | TaskState::Queued | TaskState::Failed => None,
+            };
+            deadline = earlier(deadline, at);
+        }
+        deadline
+    }
+
+    pub(crate) fn take_ended(&mut self) -> Option<TransactionId> {
+        self.ended.pop()
+    }
+
+    /// How long a request was under way when the first answer came; the grace for the others.
+    pub(crate) const GRACE: Duration = Duration::from_secs(1);
+}
+
+/// Writes a Binding request; no credentials. [rfc8489-6.1-1] [rfc8489-6.1-2] [rfc8489-6.1-3]
+fn encode(id: TransactionId, config: &EndpointConfig, buf: &mut [u8]) -> Option<usize> {
+    let mut message = Encoder::new(buf, MessageClass::Request, Method::BINDING, id);
+    if let Some(software) = &config.software {
+        message = message.software(software);
+    }
+    message.fingerprint().finish().ok()
+}
+
+/// The mapped address of a response, if it may be one: of the server's family, and no address
+/// that nobody else can reach. A classic server's MAPPED-ADDRESS counts. [rfc8445-5.1.1.2-5]
+/// [rfc8489-6.3.3-1]
+fn usable_mapping(message: &Message<'_>, server: SocketAddr) -> Option<SocketAddr> {
+    let mapped = canonical(message.mapped_address()?);
+    let ip = mapped.ip();
+    let usable = mapped.is_ipv4() == server.is_ipv4()
+        && mapped.port() != 0
+        && !ip.is_unspecified()
+        && !ip.is_multicast()
+        && ip.is_loopback() <= server.ip().is_loopback();
+    usable.then_some(mapped)
+}
