@@ -228,10 +228,11 @@ impl Gatherer {
     ) -> Option<Request> {
         for task in &mut self.tasks {
             if let TaskState::Running { id, resend, .. } = &mut task.state
-                && core::mem::take(resend) {
-                    let len = encode(*id, config, buf)?;
-                    return Some(Request { socket: task.socket, to: task.to, len, started: None });
-                }
+                && core::mem::take(resend)
+            {
+                let len = encode(*id, config, buf)?;
+                return Some(Request { socket: task.socket, to: task.to, len, started: None });
+            }
         }
         if !may_start {
             return None;

@@ -43,7 +43,7 @@ impl Session {
     pub(super) fn poll_transmit(
         &mut self,
         core: &mut Core,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         may_start: bool,
         buf: &mut [u8],
     ) -> Option<Outgoing> {
@@ -105,7 +105,7 @@ impl Session {
         &mut self,
         id: PairId,
         core: &mut Core,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         buf: &mut [u8],
     ) -> Option<Outgoing> {
         let nominating = self.components.iter().any(|c| c.nominating == Some(id));
@@ -287,7 +287,7 @@ impl Session {
     fn send_consent(
         &mut self,
         core: &mut Core,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         buf: &mut [u8],
     ) -> Option<Outgoing> {
         let (id, due) = self.consent_due(core, cx.now)?;
@@ -343,7 +343,7 @@ impl Session {
     }
 
     /// Advances all transactions to `now`.
-    pub(super) fn check_timeouts(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+    pub(super) fn check_timeouts(&mut self, core: &mut Core, cx: &Context<'_>) {
         let mut index = 0;
         while let Some(check) = self.checks.get_mut(index) {
             if check.retry_at.is_some_and(|at| cx.now >= at) {

@@ -186,8 +186,7 @@ impl Local {
         }
         let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
-        let local_preference = self.candidate_preference(kind, base);
-        let priority = priority(kind, local_preference, base.component.number());
+        let priority = self.unused_priority(kind, base);
         let foundation = self.foundation(kind, base.address.ip(), server);
         self.candidates.push(LocalCandidate {
             kind,
@@ -205,22 +204,21 @@ impl Local {
         Some(id)
     }
 
-    /// The base's preference, lowered for each candidate of the kind that it has already: several
-    /// servers may each give one. [rfc8445-5.1.2-1a]
-    fn candidate_preference(&self, kind: CandidateKind, base: &Base) -> u16 {
-        let same = self
-            .candidates
-            .iter()
-            .filter(|known| {
-                known.kind == kind
-                    && self.base(known.base).is_some_and(|other| {
-                        other.local_preference == base.local_preference
-                            && other.component == base.component
-                    })
-            })
-            .count();
-        let lowered = u16::try_from(same).unwrap_or(PREFERENCE_STEP).min(PREFERENCE_STEP - 1);
-        base.local_preference.saturating_sub(lowered).max(1)
+    /// The priority of a new candidate: by the base's preference, lowered until no other candidate
+    /// of the component has it, since several servers may each give one. [rfc8445-5.1.2-1a]
+    fn unused_priority(&self, kind: CandidateKind, base: &Base) -> u32 {
+        let mut preference = base.local_preference.max(1);
+        loop {
+            let priority = priority(kind, preference, base.component.number());
+            let used = self.candidates.iter().any(|known| {
+                known.priority == priority
+                    && self.base(known.base).is_some_and(|other| other.component == base.component)
+            });
+            if !used || preference <= 1 {
+                return priority;
+            }
+            preference -= 1;
+        }
     }
 
     /// The foundation of a candidate: the number of the first one with the same type, base IP

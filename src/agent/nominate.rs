@@ -19,7 +19,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 impl Session {
     /// Nominates what is ripe. [rfc8445-8.1.1-2] [rfc8863-4-5a] [rfc8863-4-6] [rfc8838-13-3]
     /// [rfc8838-13-9]
-    pub(super) fn consider_nominations(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+    pub(super) fn consider_nominations(&mut self, core: &Core, cx: &Context<'_>) {
         if core.role != Role::Controlling || self.retired || core.is_lite() {
             return;
         }
@@ -303,7 +303,7 @@ impl Session {
 
     /// The selected pair went silent. Where the peer follows later nominations, all other pairs
     /// are checked anew: the first that works is nominated.
-    pub(super) fn reopen(&mut self, component: ComponentId, core: &mut Core) {
+    pub(super) fn reopen(&mut self, component: ComponentId, core: &Core) {
         let reopened = self.renomination && !self.retired && !core.is_lite();
         if !reopened {
             return;

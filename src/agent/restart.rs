@@ -121,7 +121,7 @@ impl Agent {
             remote.ended |= is_complete(section, description);
         }
         if first {
-            self.session.form_checklists(&mut self.core);
+            self.session.form_checklists(&self.core);
         } else {
             for remote in added {
                 self.session.pair_remote(remote, &mut self.core);

@@ -4,6 +4,8 @@
 //! tables of `routes`; what goes out is encoded when it is asked for, from state.
 
 mod deadlines;
+mod gathering;
+mod input;
 mod pacer;
 mod replies;
 mod routes;
@@ -13,28 +15,20 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::agent::{
-    Agent as Core, Answer, BaseConfig, BaseId, Context, Generation, SendError, UfragChange,
-};
+use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragChange};
 use crate::config::{AgentConfig, EndpointConfig};
-use crate::demux::Class;
 use crate::event::Event;
-use crate::gather::{Gathered, Gatherer, Server};
-use crate::net::{
-    AgentId, ComponentId, DropReason, Received, ServerId, Socket, SocketId, Transmit, canonical,
-};
+use crate::gather::{Gatherer, Server};
+use crate::net::{AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical};
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
-use crate::stun::{
-    AttributeType, Authenticated, Encoder, IntegrityError, Message, MessageClass, Method,
-    ParseError, TransactionId,
-};
+use crate::stun::{AttributeType, Encoder, MessageClass, Method};
 use crate::time::{Instant, earlier};
 
 use deadlines::Deadlines;
 use pacer::Pacer;
-use replies::{ErrorBudget, Replies, Reply, ReplyKind, UNKNOWN_NAMED};
-use routes::{Flow, Owner, Routes};
+use replies::{ErrorBudget, Replies, Reply, ReplyKind};
+use routes::{Owner, Routes};
 pub use views::{Agent, AgentMut, Route};
 
 /// An agent and what the endpoint keeps for it.
@@ -227,22 +221,6 @@ impl Endpoint {
         (sockets, bases)
     }
 
-    /// Mappings that other agents' gathering found already.
-    fn add_known_mappings(&mut self, index: usize) {
-        let Some(slot) = self.slots.get(index) else { return };
-        let mut known = Vec::new();
-        for socket in &slot.bases {
-            known.extend(self.gatherer.mappings(*socket).map(|(from, to)| (*socket, from, to)));
-        }
-        for (socket, server, mapped) in known {
-            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
-            let Some(base) = base else { continue };
-            self.with_agent(index, |agent, cx, _| {
-                agent.add_reflexive(cx, base, mapped, server.ip());
-            });
-        }
-    }
-
     /// Looks at an agent.
     #[must_use]
     pub fn agent(&self, id: AgentId) -> Option<Agent<'_>> {
@@ -262,276 +240,6 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {
         &self.stats
-    }
-
-    /// Takes a datagram that a socket received. Never fails: what cannot be used is dropped, and
-    /// counted by its reason.
-    pub fn handle_datagram<'b>(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        from: SocketAddr,
-        datagram: &'b [u8],
-    ) -> Received<'b> {
-        self.clock(now);
-        let from = canonical(from);
-        let received = self.dispatch(socket, from, datagram);
-        if let Received::Dropped(reason) = received {
-            tracing::trace!(%reason, len = datagram.len(), "dropped");
-            self.stats.count(reason);
-        }
-        received
-    }
-
-    fn dispatch<'b>(
-        &mut self,
-        socket: SocketId,
-        from: SocketAddr,
-        datagram: &'b [u8],
-    ) -> Received<'b> {
-        if self.sockets.get(socket.0 as usize).is_none_or(Option::is_none) {
-            return Received::Dropped(DropReason::UnknownSocket);
-        }
-        let class = Class::of(datagram);
-        match class {
-            Class::Stun => match self.handle_stun(socket, from, datagram) {
-                Ok(()) => Received::Handled,
-                Err(reason) => Received::Dropped(reason),
-            },
-            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
-            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
-                self.handle_data(socket, from, class, datagram)
-            }
-        }
-    }
-
-    /// The gate that data comes in through: its 5-tuple was authenticated, in either direction.
-    /// [rfc8445-12.2-1]
-    fn handle_data<'b>(
-        &mut self,
-        socket: SocketId,
-        from: SocketAddr,
-        class: Class,
-        data: &'b [u8],
-    ) -> Received<'b> {
-        match self.routes.flow(socket, from) {
-            Some(Flow::One { agent: index, base, component }) => {
-                let slot = self.slots.get_mut(index as usize);
-                let Some(slot) = slot else { return Received::Unclaimed { class, from, data } };
-                let Some(agent) = &mut slot.agent else {
-                    return Received::Unclaimed { class, from, data };
-                };
-                agent.received(base, from, data.len(), self.now);
-                let agent = AgentId { index, generation: slot.generation };
-                Received::Data { agent, component, data }
-            }
-            Some(Flow::Many) | None => Received::Unclaimed { class, from, data },
-        }
-    }
-
-    /// [rfc8489-6.3-p1] [rfc8489-6.3-1] [rfc8489-6.3-2]
-    fn handle_stun(
-        &mut self,
-        socket: SocketId,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<(), DropReason> {
-        let message = match Message::parse(datagram) {
-            Ok(message) => message,
-            Err(ParseError::Fingerprint) => return Err(DropReason::Fingerprint),
-            Err(_) => return Err(DropReason::Malformed),
-        };
-        if self.events.len() >= self.config.max_events {
-            return Err(DropReason::EventsPending);
-        }
-        self.stats.stun_received += 1;
-        if message.method() != Method::BINDING {
-            return Err(DropReason::UnexpectedMessage);
-        }
-        match message.class() {
-            MessageClass::Request => self.handle_request(socket, from, &message),
-            MessageClass::Success | MessageClass::Error => {
-                self.handle_response(socket, from, &message)
-            }
-            // A keepalive asks for nothing, and is never answered. [rfc8489-6.3.2-p1]
-            // [rfc8489-9.1.3-3] [rfc8489-9.1.3-6] [rfc8489-9.1.3-9]
-            MessageClass::Indication => Ok(()),
-        }
-    }
-
-    /// Authenticates a check and brings it to its agent. [rfc8445-7.3-2] [rfc8445-7.3-4]
-    /// [rfc8445-7.3-7a] [rfc8445-7.3-7b] [rfc8445-7.3-8] [rfc8489-6.3-p2]
-    fn handle_request(
-        &mut self,
-        socket: SocketId,
-        from: SocketAddr,
-        message: &Message<'_>,
-    ) -> Result<(), DropReason> {
-        if !message.has_fingerprint() {
-            return Err(DropReason::Fingerprint);
-        }
-        let id = message.transaction_id();
-        let Some(username) = message.username().filter(|_| message.has_integrity()) else {
-            // [rfc8489-9.1.3-1] [rfc8489-9.1.3-2]
-            self.refuse(socket, from, id, 400);
-            return Err(DropReason::Unauthenticated);
-        };
-        let Some((ours, theirs)) = split_username(username) else {
-            // [rfc8489-9.1.3-4] [rfc8489-9.1.3-5]
-            self.refuse(socket, from, id, 401);
-            return Err(DropReason::UnknownUser);
-        };
-        let known = self.routes.agent_of_ufrag(ours).and_then(|index| {
-            let agent = self.slots.get(index as usize)?.agent.as_ref()?;
-            Some((index as usize, agent.generation_of(ours)?))
-        });
-        let Some((index, generation)) = known else {
-            self.refuse(socket, from, id, 401);
-            return Err(DropReason::UnknownUser);
-        };
-        let authenticated = match self.verify(index, generation, message) {
-            Ok(authenticated) => authenticated,
-            Err(_) => {
-                // [rfc8489-9.1.3-7] [rfc8489-9.1.3-8]
-                self.refuse(socket, from, id, 401);
-                return Err(DropReason::Integrity);
-            }
-        };
-        self.take_request(index, generation, socket, from, theirs, &authenticated)
-    }
-
-    fn verify<'m>(
-        &self,
-        index: usize,
-        generation: Generation,
-        message: &Message<'m>,
-    ) -> Result<Authenticated<'m>, IntegrityError> {
-        let agent = self.slots.get(index).and_then(|slot| slot.agent.as_ref());
-        let key = agent.and_then(|agent| agent.key(generation)).ok_or(IntegrityError::Missing)?;
-        message.verify(key)
-    }
-
-    fn take_request(
-        &mut self,
-        index: usize,
-        generation: Generation,
-        socket: SocketId,
-        from: SocketAddr,
-        theirs: &[u8],
-        message: &Authenticated<'_>,
-    ) -> Result<(), DropReason> {
-        let slot = self.slots.get(index).ok_or(DropReason::UnknownUser)?;
-        let agent_id = AgentId {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            generation: slot.generation,
-        };
-        let signer = Some((agent_id, generation));
-        let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
-        let owed = slot.agent.as_ref().map_or(0, |agent| agent.config().limits.responses_owed);
-        if self.replies.owed_by(agent_id) >= usize::from(owed) {
-            return Err(DropReason::Limit);
-        }
-        let id = message.transaction_id();
-        let reply = |kind| Reply { socket, to: from, id, kind, signer };
-        if message.unknown_required(crate::agent::is_known).next().is_some() {
-            // [rfc8489-6.3.1-p1]
-            let named = name_unknown(message);
-            self.replies.push(reply(ReplyKind::UnknownAttributes(named)));
-            return Err(DropReason::UnknownAttribute);
-        }
-        let answer = self.with_agent(index, |agent, cx, _| {
-            agent.handle_request(cx, generation, base, from, theirs, message)
-        });
-        match answer {
-            Some(Answer::Success { tracked }) => {
-                self.replies.push(reply(ReplyKind::Success));
-                if tracked {
-                    self.track(index, socket, from, base);
-                }
-                Ok(())
-            }
-            Some(Answer::Error(code)) => {
-                self.replies.push(reply(ReplyKind::Error(code)));
-                if code == 487 { Ok(()) } else { Err(DropReason::MissingAttribute) }
-            }
-            Some(Answer::Drop(reason)) => Err(reason),
-            None => Err(DropReason::Closed),
-        }
-    }
-
-    /// Owes an error reply that cannot be authenticated, if there have not been too many.
-    /// [rfc8489-9.1.3-13]
-    fn refuse(&mut self, socket: SocketId, to: SocketAddr, id: TransactionId, code: u16) {
-        if to.port() == 0 || !self.error_budget.spend(self.now, to.ip(), &self.config) {
-            self.stats.count(DropReason::RateLimited);
-            return;
-        }
-        self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
-    }
-
-    fn handle_response(
-        &mut self,
-        socket: SocketId,
-        from: SocketAddr,
-        message: &Message<'_>,
-    ) -> Result<(), DropReason> {
-        let owner = self.routes.owner(message.transaction_id());
-        match owner.ok_or(DropReason::UnknownTransaction)? {
-            Owner::Agent(index) => {
-                let index = index as usize;
-                let slot = self.slots.get(index).ok_or(DropReason::Closed)?;
-                let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
-                let outcome = self.with_agent(index, |agent, cx, _| {
-                    agent.handle_response(cx, base, from, message)
-                });
-                outcome.ok_or(DropReason::Closed)??;
-                self.track(index, socket, from, base);
-                Ok(())
-            }
-            Owner::Gatherer => {
-                let config = Arc::clone(&self.config);
-                let gathered =
-                    self.gatherer.handle_response(self.now, socket, from, message, &config)?;
-                self.take_gathered(gathered);
-                Ok(())
-            }
-        }
-    }
-
-    /// Gives the data of an authenticated 5-tuple to an agent.
-    fn track(&mut self, index: usize, socket: SocketId, from: SocketAddr, base: BaseId) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let Some(component) = slot.agent.as_ref().and_then(|agent| agent.component_of(base)) else {
-            return;
-        };
-        let owner = u32::try_from(index).unwrap_or(u32::MAX);
-        if self.routes.add_flow(socket, from, owner, base, component) {
-            slot.flows.push((socket, from));
-        }
-    }
-
-    /// Notes that the network could not deliver a packet from `socket` to `to` (ICMP). It is a
-    /// hint that anybody can forge: it ends attempts, and never a path that works.
-    /// [rfc8445-7.2.5.2.2-1]
-    pub fn handle_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
-        self.clock(now);
-        let to = canonical(to);
-        if let Some(gathered) = self.gatherer.handle_unreachable(socket, to) {
-            self.take_gathered(gathered);
-        }
-        for index in 0..self.slots.len() {
-            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
-            let Some(base) = base else { continue };
-            let concerns = self
-                .slots
-                .get(index)
-                .and_then(|slot| slot.agent.as_ref())
-                .is_some_and(|agent| agent.knows(base, to));
-            if concerns {
-                self.with_agent(index, |agent, cx, _| agent.handle_unreachable(cx, base, to));
-            }
-        }
     }
 
     /// Does all that is due at `now`. Early or repeated calls change nothing.
@@ -620,7 +328,8 @@ impl Endpoint {
 
     fn poll_gatherer(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         let may_start = self.pacer.may_start(self.now);
-        if !self.gatherer.has_due() && !(may_start && self.gatherer.wants_start()) {
+        let starts = may_start && self.gatherer.wants_start();
+        if !self.gatherer.has_due() && !starts {
             return None;
         }
         let config = Arc::clone(&self.config);
@@ -791,73 +500,6 @@ impl Endpoint {
         self.with_agent(index, |_, _, _| ());
     }
 
-    /// Brings what gathering found to the agents. [rfc8445-5.1.1.2-p2]
-    fn take_gathered(&mut self, gathered: Gathered) {
-        self.forget_gathering_transactions();
-        match gathered {
-            Gathered::Mapped { socket, server, mapped } => {
-                for index in 0..self.slots.len() {
-                    let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
-                    let Some(base) = base else { continue };
-                    let grace = self.now + Gatherer::GRACE;
-                    if let Some(gathering) =
-                        self.slots.get_mut(index).and_then(|slot| slot.gathering.as_mut())
-                    {
-                        gathering.until = gathering.until.min(grace);
-                    }
-                    self.with_agent(index, |agent, cx, _| {
-                        if agent.is_gathering() {
-                            agent.add_reflexive(cx, base, mapped, server.ip());
-                        }
-                    });
-                }
-            }
-            Gathered::Failed { socket, server, reason } => {
-                self.events.push_back(Event::GatheringFailed { server, socket, reason });
-            }
-        }
-        self.after_gathering();
-    }
-
-    /// Completes the gathering of agents that nothing more can come for, and lets the mappings
-    /// go when nobody needs them.
-    fn after_gathering(&mut self) {
-        for index in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(index) else { return };
-            if slot.gathering.is_some()
-                && !self.gatherer.is_pending(|socket| slot.bases.contains(&socket))
-            {
-                self.finish_gathering(index);
-            }
-        }
-        self.release_mappings();
-    }
-
-    fn release_mappings(&mut self) {
-        let needed = self
-            .slots
-            .iter()
-            .filter_map(|slot| slot.agent.as_ref())
-            .any(|agent| agent.needs_mappings());
-        if !needed {
-            self.gatherer.rest();
-            self.forget_gathering_transactions();
-        }
-    }
-
-    fn finish_gathering(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.gathering = None;
-        }
-        self.with_agent(index, |agent, cx, _| agent.gathering_complete(cx));
-    }
-
-    fn forget_gathering_transactions(&mut self) {
-        while let Some(id) = self.gatherer.take_ended() {
-            self.routes.remove_transaction(id);
-        }
-    }
-
     /// Closes an agent and frees its place. [rfc8445-11-8]
     fn close_agent(&mut self, id: AgentId) {
         let index = id.index as usize;
@@ -914,20 +556,4 @@ fn uses_socket(config: &AgentConfig, id: SocketId) -> bool {
 fn has_component(config: &AgentConfig, component: ComponentId) -> bool {
     let count = config.streams.get(usize::from(component.stream()));
     count.is_some_and(|count| component.number() <= *count)
-}
-
-/// Splits a USERNAME into our ufrag and the peer's. [rfc8445-7.3-4] [rfc8445-7.2.2-p1]
-fn split_username(username: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = username.iter().position(|octet| *octet == b':')?;
-    let (ours, rest) = username.split_at(colon);
-    Some((ours, rest.get(1..)?))
-}
-
-fn name_unknown(message: &Message<'_>) -> [Option<AttributeType>; UNKNOWN_NAMED] {
-    let mut named = [None; UNKNOWN_NAMED];
-    let unknown = message.unknown_required(crate::agent::is_known);
-    for (place, kind) in named.iter_mut().zip(unknown) {
-        *place = Some(kind);
-    }
-    named
 }

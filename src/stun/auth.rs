@@ -2,12 +2,17 @@
 
 use core::fmt;
 
+use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+/// Octets of a block of SHA-1 and SHA-256.
+const BLOCK_LEN: usize = 64;
+/// Octets copied when a message is verified, a multiple of the block.
+const COPY_LEN: usize = 192;
 /// Octets of the value of MESSAGE-INTEGRITY.
 pub(super) const SHA1_LEN: usize = 20;
 /// Octets of the value of an untruncated MESSAGE-INTEGRITY-SHA256.
@@ -126,21 +131,36 @@ impl IntegrityKey {
         }
     }
 
-    /// Returns whether `value` is the HMAC of `head` followed by `tail`, in constant time.
-    pub(super) fn matches(&self, head: &[u8], tail: &[u8], value: &[u8]) -> bool {
+    /// Returns whether `value` is the HMAC of `covered` with `length` in its header, in constant
+    /// time.
+    #[inline]
+    pub(super) fn matches(&self, covered: &[u8], length: u16, value: &[u8]) -> bool {
+        // The length goes into a copy. One update of all costs less than several, so a message as
+        // short as a check is copied whole; of a longer one only the first octets.
+        let mut copy = [0; COPY_LEN];
+        let (head, rest) = covered.split_at_checked(COPY_LEN).unwrap_or((covered, &[]));
+        let Some(first) = copy.get_mut(..head.len()) else {
+            return false;
+        };
+        first.copy_from_slice(head);
+        if let Some(field) = first.get_mut(2..4) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
         match &self.state {
             State::Sha1(state) => {
-                let mac = state.clone().chain_update(head).chain_update(tail).finalize();
-                mac.as_bytes().as_slice().ct_eq(value).into()
+                let mac = finalize(state, first, rest);
+                value.len() == SHA1_LEN && same(mac.as_bytes(), value)
             }
             State::Sha256(state) => {
                 let shortest = if self.truncation { SHA256_MIN_LEN } else { SHA256_LEN };
-                if value.len() < shortest || !value.len().is_multiple_of(4) {
+                if value.len() < shortest
+                    || value.len() > SHA256_LEN
+                    || !value.len().is_multiple_of(4)
+                {
                     return false;
                 }
-                let mac = state.clone().chain_update(head).chain_update(tail).finalize();
-                let kept = mac.as_bytes().get(..value.len());
-                kept.is_some_and(|kept| kept.ct_eq(value).into())
+                let mac = finalize(state, first, rest);
+                same(mac.as_bytes(), value)
             }
         }
     }
@@ -150,11 +170,11 @@ impl IntegrityKey {
         match &self.state {
             State::Sha1(state) => {
                 let mac = state.clone().chain_update(message).finalize().into_bytes();
-                copy(value, mac.as_slice());
+                copy_over(value, mac.as_slice());
             }
             State::Sha256(state) => {
                 let mac = state.clone().chain_update(message).finalize().into_bytes();
-                copy(value, mac.as_slice());
+                copy_over(value, mac.as_slice());
             }
         }
     }
@@ -166,19 +186,41 @@ impl fmt::Debug for IntegrityKey {
     }
 }
 
-fn copy(to: &mut [u8], from: &[u8]) {
+#[inline]
+fn copy_over(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
 }
 
+/// Returns the HMAC of `first` and `rest`, which is mostly empty.
+#[inline]
+fn finalize<M: Mac + Clone>(state: &M, first: &[u8], rest: &[u8]) -> CtOutput<M> {
+    let mut mac = state.clone();
+    mac.update(first);
+    if !rest.is_empty() {
+        mac.update(rest);
+    }
+    mac.finalize()
+}
+
+/// Compares as many octets as `value` has, a multiple of four, in constant time: every octet is
+/// looked at, and only the verdict over all of them leaves.
+#[inline]
+fn same(mac: &[u8], value: &[u8]) -> bool {
+    let differing =
+        |(mac, value): (&[u8; 4], &[u8; 4])| u32::from_ne_bytes(*mac) ^ u32::from_ne_bytes(*value);
+    let (mac, value) = (mac.as_chunks::<4>().0, value.as_chunks::<4>().0);
+    mac.iter().zip(value).map(differing).fold(0, |all, one| all | one).ct_eq(&0).into()
+}
+
 /// Pads `key` with zeros to the block of the hash; hashes it first if it is longer.
-fn key_block<const N: usize>(key: &[u8], hash: impl Fn(&[u8]) -> [u8; N]) -> [u8; 64] {
-    let mut block = [0; 64];
+fn key_block<const N: usize>(key: &[u8], hash: impl Fn(&[u8]) -> [u8; N]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
     if key.len() > block.len() {
-        copy(&mut block, &hash(key));
+        copy_over(&mut block, &hash(key));
     } else {
-        copy(&mut block, key);
+        copy_over(&mut block, key);
     }
     block
 }

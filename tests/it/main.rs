@@ -1,5 +1,4 @@
-//! What the RFCs demand, one file for each, one test for each claim.
-
+//! What the RFCs demand, one module for each, one test for each claim.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod rfc5769;
+mod rfc8489;
 mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;

@@ -1,0 +1,91 @@
+//! Between gathering, which knows no agents, and the agents, which know no servers.
+
+use crate::event::Event;
+use crate::gather::{Gathered, Gatherer};
+
+use super::Endpoint;
+
+impl Endpoint {
+    /// Mappings that other agents' gathering found already.
+    pub(super) fn add_known_mappings(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let mut known = Vec::new();
+        for socket in &slot.bases {
+            known.extend(self.gatherer.mappings(*socket).map(|(from, to)| (*socket, from, to)));
+        }
+        for (socket, server, mapped) in known {
+            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+            let Some(base) = base else { continue };
+            self.with_agent(index, |agent, cx, _| {
+                agent.add_reflexive(cx, base, mapped, server.ip());
+            });
+        }
+    }
+
+    /// Brings what gathering found to the agents. [rfc8445-5.1.1.2-p2]
+    pub(super) fn take_gathered(&mut self, gathered: Gathered) {
+        self.forget_gathering_transactions();
+        match gathered {
+            Gathered::Mapped { socket, server, mapped } => {
+                for index in 0..self.slots.len() {
+                    let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+                    let Some(base) = base else { continue };
+                    let grace = self.now + Gatherer::GRACE;
+                    if let Some(gathering) =
+                        self.slots.get_mut(index).and_then(|slot| slot.gathering.as_mut())
+                    {
+                        gathering.until = gathering.until.min(grace);
+                    }
+                    self.with_agent(index, |agent, cx, _| {
+                        if agent.is_gathering() {
+                            agent.add_reflexive(cx, base, mapped, server.ip());
+                        }
+                    });
+                }
+            }
+            Gathered::Failed { socket, server, reason } => {
+                self.events.push_back(Event::GatheringFailed { server, socket, reason });
+            }
+        }
+        self.after_gathering();
+    }
+
+    /// Completes the gathering of agents that nothing more can come for, and lets the mappings
+    /// go when nobody needs them.
+    pub(super) fn after_gathering(&mut self) {
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(index) else { return };
+            if slot.gathering.is_some()
+                && !self.gatherer.is_pending(|socket| slot.bases.contains(&socket))
+            {
+                self.finish_gathering(index);
+            }
+        }
+        self.release_mappings();
+    }
+
+    pub(super) fn release_mappings(&mut self) {
+        let needed = self
+            .slots
+            .iter()
+            .filter_map(|slot| slot.agent.as_ref())
+            .any(|agent| agent.needs_mappings());
+        if !needed {
+            self.gatherer.rest();
+            self.forget_gathering_transactions();
+        }
+    }
+
+    pub(super) fn finish_gathering(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.gathering = None;
+        }
+        self.with_agent(index, |agent, cx, _| agent.gathering_complete(cx));
+    }
+
+    pub(super) fn forget_gathering_transactions(&mut self) {
+        while let Some(id) = self.gatherer.take_ended() {
+            self.routes.remove_transaction(id);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What comes in: authenticated, and brought to whose it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::agent::{Answer, BaseId, Generation};
+use crate::demux::Class;
+use crate::net::{AgentId, DropReason, Received, SocketId, canonical};
+use crate::stun::{
+    AttributeType, Authenticated, IntegrityError, Message, MessageClass, Method, ParseError,
+    TransactionId,
+};
+use crate::time::Instant;
+
+use super::Endpoint;
+use super::replies::{Reply, ReplyKind, UNKNOWN_NAMED};
+use super::routes::{Flow, Owner};
+
+impl Endpoint {
+    /// Takes a datagram that a socket received. Never fails: what cannot be used is dropped, and
+    /// counted by its reason.
+    pub fn handle_datagram<'b>(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &'b [u8],
+    ) -> Received<'b> {
+        self.clock(now);
+        let from = canonical(from);
+        let received = self.dispatch(socket, from, datagram);
+        if let Received::Dropped(reason) = received {
+            tracing::trace!(%reason, len = datagram.len(), "dropped");
+            self.stats.count(reason);
+        }
+        received
+    }
+
+    pub(super) fn dispatch<'b>(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &'b [u8],
+    ) -> Received<'b> {
+        if self.sockets.get(socket.0 as usize).is_none_or(Option::is_none) {
+            return Received::Dropped(DropReason::UnknownSocket);
+        }
+        let class = Class::of(datagram);
+        match class {
+            Class::Stun => match self.handle_stun(socket, from, datagram) {
+                Ok(()) => Received::Handled,
+                Err(reason) => Received::Dropped(reason),
+            },
+            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
+            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
+            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
+                self.handle_data(socket, from, class, datagram)
+            }
+        }
+    }
+
+    /// The gate that data comes in through: its 5-tuple was authenticated, in either direction.
+    /// [rfc8445-12.2-1]
+    pub(super) fn handle_data<'b>(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        class: Class,
+        data: &'b [u8],
+    ) -> Received<'b> {
+        match self.routes.flow(socket, from) {
+            Some(Flow::One { agent: index, base, component }) => {
+                let slot = self.slots.get_mut(index as usize);
+                let Some(slot) = slot else { return Received::Unclaimed { class, from, data } };
+                let Some(agent) = &mut slot.agent else {
+                    return Received::Unclaimed { class, from, data };
+                };
+                agent.received(base, from, data.len(), self.now);
+                let agent = AgentId { index, generation: slot.generation };
+                Received::Data { agent, component, data }
+            }
+            Some(Flow::Many) | None => Received::Unclaimed { class, from, data },
+        }
+    }
+
+    /// [rfc8489-6.3-p1] [rfc8489-6.3-1] [rfc8489-6.3-2]
+    pub(super) fn handle_stun(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let message = match Message::parse(datagram) {
+            Ok(message) => message,
+            Err(ParseError::Fingerprint) => return Err(DropReason::Fingerprint),
+            Err(_) => return Err(DropReason::Malformed),
+        };
+        if self.events.len() >= self.config.max_events {
+            return Err(DropReason::EventsPending);
+        }
+        self.stats.stun_received += 1;
+        if message.method() != Method::BINDING {
+            return Err(DropReason::UnexpectedMessage);
+        }
+        match message.class() {
+            MessageClass::Request => self.handle_request(socket, from, &message),
+            MessageClass::Success | MessageClass::Error => {
+                self.handle_response(socket, from, &message)
+            }
+            // A keepalive asks for nothing, and is never answered. [rfc8489-6.3.2-p1]
+            // [rfc8489-9.1.3-3] [rfc8489-9.1.3-6] [rfc8489-9.1.3-9]
+            MessageClass::Indication => Ok(()),
+        }
+    }
+
+    /// Authenticates a check and brings it to its agent. [rfc8445-7.3-2] [rfc8445-7.3-4]
+    /// [rfc8445-7.3-7a] [rfc8445-7.3-7b] [rfc8445-7.3-8] [rfc8489-6.3-p2]
+    pub(super) fn handle_request(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        if !message.has_fingerprint() {
+            return Err(DropReason::Fingerprint);
+        }
+        let id = message.transaction_id();
+        let Some(username) = message.username().filter(|_| message.has_integrity()) else {
+            // [rfc8489-9.1.3-1] [rfc8489-9.1.3-2]
+            self.refuse(socket, from, id, 400);
+            return Err(DropReason::Unauthenticated);
+        };
+        let Some((ours, theirs)) = split_username(username) else {
+            // [rfc8489-9.1.3-4] [rfc8489-9.1.3-5]
+            self.refuse(socket, from, id, 401);
+            return Err(DropReason::UnknownUser);
+        };
+        let known = self.routes.agent_of_ufrag(ours).and_then(|index| {
+            let agent = self.slots.get(index as usize)?.agent.as_ref()?;
+            Some((index as usize, agent.generation_of(ours)?))
+        });
+        let Some((index, generation)) = known else {
+            self.refuse(socket, from, id, 401);
+            return Err(DropReason::UnknownUser);
+        };
+        let Ok(authenticated) = self.verify(index, generation, message) else {
+            // [rfc8489-9.1.3-7] [rfc8489-9.1.3-8]
+            self.refuse(socket, from, id, 401);
+            return Err(DropReason::Integrity);
+        };
+        self.take_request(index, generation, socket, from, theirs, &authenticated)
+    }
+
+    pub(super) fn verify<'m>(
+        &self,
+        index: usize,
+        generation: Generation,
+        message: &Message<'m>,
+    ) -> Result<Authenticated<'m>, IntegrityError> {
+        let agent = self.slots.get(index).and_then(|slot| slot.agent.as_ref());
+        let key = agent.and_then(|agent| agent.key(generation)).ok_or(IntegrityError::Missing)?;
+        message.verify(key)
+    }
+
+    pub(super) fn take_request(
+        &mut self,
+        index: usize,
+        generation: Generation,
+        socket: SocketId,
+        from: SocketAddr,
+        theirs: &[u8],
+        message: &Authenticated<'_>,
+    ) -> Result<(), DropReason> {
+        let slot = self.slots.get(index).ok_or(DropReason::UnknownUser)?;
+        let agent_id = AgentId {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            generation: slot.generation,
+        };
+        let signer = Some((agent_id, generation));
+        let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
+        let owed = slot.agent.as_ref().map_or(0, |agent| agent.config().limits.responses_owed);
+        if self.replies.owed_by(agent_id) >= usize::from(owed) {
+            return Err(DropReason::Limit);
+        }
+        let id = message.transaction_id();
+        let reply = |kind| Reply { socket, to: from, id, kind, signer };
+        if message.unknown_required(crate::agent::is_known).next().is_some() {
+            // [rfc8489-6.3.1-p1]
+            let named = name_unknown(message);
+            self.replies.push(reply(ReplyKind::UnknownAttributes(named)));
+            return Err(DropReason::UnknownAttribute);
+        }
+        let answer = self.with_agent(index, |agent, cx, _| {
+            agent.handle_request(cx, generation, base, from, theirs, message)
+        });
+        match answer {
+            Some(Answer::Success { tracked }) => {
+                self.replies.push(reply(ReplyKind::Success));
+                if tracked {
+                    self.track(index, socket, from, base);
+                }
+                Ok(())
+            }
+            Some(Answer::Error(code)) => {
+                self.replies.push(reply(ReplyKind::Error(code)));
+                if code == 487 { Ok(()) } else { Err(DropReason::MissingAttribute) }
+            }
+            Some(Answer::Drop(reason)) => Err(reason),
+            None => Err(DropReason::Closed),
+        }
+    }
+
+    /// Owes an error reply that cannot be authenticated, if there have not been too many.
+    /// [rfc8489-9.1.3-13]
+    pub(super) fn refuse(
+        &mut self,
+        socket: SocketId,
+        to: SocketAddr,
+        id: TransactionId,
+        code: u16,
+    ) {
+        if to.port() == 0 || !self.error_budget.spend(self.now, to.ip(), &self.config) {
+            self.stats.count(DropReason::RateLimited);
+            return;
+        }
+        self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
+    }
+
+    pub(super) fn handle_response(
+        &mut self,
+        socket: SocketId,
+        from: SocketAddr,
+        message: &Message<'_>,
+    ) -> Result<(), DropReason> {
+        let owner = self.routes.owner(message.transaction_id());
+        match owner.ok_or(DropReason::UnknownTransaction)? {
+            Owner::Agent(index) => {
+                let index = index as usize;
+                let slot = self.slots.get(index).ok_or(DropReason::Closed)?;
+                let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
+                let outcome = self.with_agent(index, |agent, cx, _| {
+                    agent.handle_response(cx, base, from, message)
+                });
+                outcome.ok_or(DropReason::Closed)??;
+                self.track(index, socket, from, base);
+                Ok(())
+            }
+            Owner::Gatherer => {
+                let config = Arc::clone(&self.config);
+                let gathered =
+                    self.gatherer.handle_response(self.now, socket, from, message, &config)?;
+                self.take_gathered(gathered);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the data of an authenticated 5-tuple to an agent.
+    pub(super) fn track(&mut self, index: usize, socket: SocketId, from: SocketAddr, base: BaseId) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(component) = slot.agent.as_ref().and_then(|agent| agent.component_of(base)) else {
+            return;
+        };
+        let owner = u32::try_from(index).unwrap_or(u32::MAX);
+        if self.routes.add_flow(socket, from, owner, base, component) {
+            slot.flows.push((socket, from));
+        }
+    }
+
+    /// Notes that the network could not deliver a packet from `socket` to `to` (ICMP). It is a
+    /// hint that anybody can forge: it ends attempts, and never a path that works.
+    /// [rfc8445-7.2.5.2.2-1]
+    pub fn handle_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
+        self.clock(now);
+        let to = canonical(to);
+        if let Some(gathered) = self.gatherer.handle_unreachable(socket, to) {
+            self.take_gathered(gathered);
+        }
+        for index in 0..self.slots.len() {
+            let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
+            let Some(base) = base else { continue };
+            let concerns = self
+                .slots
+                .get(index)
+                .and_then(|slot| slot.agent.as_ref())
+                .is_some_and(|agent| agent.knows(base, to));
+            if concerns {
+                self.with_agent(index, |agent, cx, _| agent.handle_unreachable(cx, base, to));
+            }
+        }
+    }
+}
+
+/// Splits a USERNAME into our ufrag and the peer's. [rfc8445-7.3-4] [rfc8445-7.2.2-p1]
+fn split_username(username: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = username.iter().position(|octet| *octet == b':')?;
+    let (ours, rest) = username.split_at(colon);
+    Some((ours, rest.get(1..)?))
+}
+
+fn name_unknown(message: &Message<'_>) -> [Option<AttributeType>; UNKNOWN_NAMED] {
+    let mut named = [None; UNKNOWN_NAMED];
+    let unknown = message.unknown_required(crate::agent::is_known);
+    for (place, kind) in named.iter_mut().zip(unknown) {
+        *place = Some(kind);
+    }
+    named
+}
