@@ -179,6 +179,10 @@ fn every_pair_works(report: &mut Report, candidates: usize) {
         Some(floe.outcome.stuck as f64),
         0.0,
     );
+    // What they are today: a guard against more.
+    let packets = if candidates == 1 { 10.0 } else { 25.0 };
+    let name = format!("{pairs} packets of both until selected");
+    report.gate(&name, Some(floe.outcome.packets as f64), packets);
     if candidates == 1 {
         sendable_headline(report, &floe, &peers);
     }
@@ -254,16 +258,15 @@ fn last_pair_works(report: &mut Report, candidates: usize) {
     }
 }
 
-const RTTS: [u64; 6] = [0, 2, 20, 50, 100, 200];
+/// In microseconds.
+const RTTS: [u64; 6] = [100, 2_000, 20_000, 50_000, 100_000, 200_000];
 
 fn by_rtt(report: &mut Report) {
-    Table::begin(&["crate", "0", "2", "20", "50", "100", "200"]);
+    Table::begin(&["crate", "0.1", "2", "20", "50", "100", "200"]);
     for (rtt, outcome) in RTTS.into_iter().zip(rtt_row::<Floe>()) {
-        report.gate(
-            &format!("(1,1) RTT {rtt} ms: both sendable, virtual ms"),
-            outcome.both_sendable(),
-            rtt as f64,
-        );
+        let rtt = rtt as f64 / 1e3;
+        let name = format!("(1,1) RTT {rtt} ms: both sendable, virtual ms");
+        report.gate(&name, outcome.both_sendable(), rtt);
     }
     rtt_row::<Is>();
     rtt_row::<Is<5>>();
@@ -274,7 +277,7 @@ fn by_rtt(report: &mut Report) {
 
 fn rtt_row<A: Agent>() -> [Outcome; RTTS.len()] {
     let outcomes = RTTS.map(|rtt| {
-        let path = Path::with_rtt(Duration::from_millis(rtt));
+        let path = Path::with_rtt(Duration::from_micros(rtt));
         meet::<A>(&Meeting { candidates: 1, path, limit: LIMIT })
     });
     let show = |time: Option<f64>| time.map_or("—".into(), |time| format!("{time:.1}"));

@@ -26,15 +26,24 @@ pub fn from_floe(time: floe::Instant) -> Instant {
     *EPOCH + Duration::from_nanos(time.as_nanos())
 }
 
-/// An agent's configuration: all candidates in one description.
-pub fn agent_config(role: Role, ta_millis: u64) -> AgentConfig {
-    let mut config = AgentConfig::new(match role {
-        Role::Controlling => FloeRole::Controlling,
-        Role::Controlled => FloeRole::Controlled,
-    });
+fn new_config(role: FloeRole, ta_millis: u64) -> Arc<AgentConfig> {
+    let mut config = AgentConfig::new(role);
     config.trickle = Trickle::Off;
     config.ta = Duration::from_millis(ta_millis);
-    config
+    Arc::new(config)
+}
+
+/// An agent's configuration: all candidates in one description. Agents that are alike share it.
+pub fn agent_config(role: Role, ta_millis: u64) -> Arc<AgentConfig> {
+    static USUAL: LazyLock<[Arc<AgentConfig>; 2]> = LazyLock::new(|| {
+        [FloeRole::Controlling, FloeRole::Controlled].map(|role| new_config(role, TA_DEFAULT))
+    });
+    match (role, ta_millis) {
+        (Role::Controlling, TA_DEFAULT) => USUAL[0].clone(),
+        (Role::Controlled, TA_DEFAULT) => USUAL[1].clone(),
+        (Role::Controlling, _) => new_config(FloeRole::Controlling, ta_millis),
+        (Role::Controlled, _) => new_config(FloeRole::Controlled, ta_millis),
+    }
 }
 
 /// Draws another seed for each endpoint of the run, the same in every run.

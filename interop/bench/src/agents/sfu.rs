@@ -1,7 +1,7 @@
 //! floe in the shape of a media server: all agents in one endpoint on one socket.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use floe::{AgentId, ComponentId, Endpoint, Event, Received, Socket, SocketId};
 
@@ -15,8 +15,6 @@ pub struct Sfu {
     address: SocketAddr,
     agents: usize,
     selected: usize,
-    /// Time spent in the endpoint.
-    pub spent: Duration,
 }
 
 /// The server or one of its clients.
@@ -39,15 +37,12 @@ impl Sfu {
         let socket = endpoint.add_socket(now, Socket::udp(address(0)));
         let mut parties = Vec::with_capacity(count + 1);
         let mut clients = Vec::with_capacity(count);
-        let mut spent = Duration::ZERO;
         for index in 1..=count {
             let mut client = Floe::new(start, Role::Controlling, &[address(index)]);
-            let begun = Instant::now();
             let agent = endpoint.add_agent(now, agent_config(Role::Controlled, TA_DEFAULT));
             let ours = endpoint.agent(agent).expect("our agent").local_description();
             set_remote(&mut endpoint, start, agent, &client);
             while endpoint.poll_event().is_some() {}
-            spent += begun.elapsed();
             client.set_remote(start, &ours);
             clients.push(Party::Client(client));
         }
@@ -57,7 +52,6 @@ impl Sfu {
             address: address(0),
             agents: count,
             selected: 0,
-            spent,
         }));
         parties.append(&mut clients);
         parties
@@ -66,13 +60,6 @@ impl Sfu {
     /// How many agents know their pair.
     pub fn connected(&self) -> usize {
         self.selected
-    }
-
-    fn timed<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
-        let begun = Instant::now();
-        let result = work(self);
-        self.spent += begun.elapsed();
-        result
     }
 }
 
@@ -86,26 +73,24 @@ fn set_remote(endpoint: &mut Endpoint, now: Instant, agent: AgentId, client: &Fl
 
 impl Node for Sfu {
     fn handle_packet(&mut self, now: Instant, packet: &Packet) {
-        self.timed(|sfu| {
-            let socket = sfu.socket;
-            let received =
-                sfu.endpoint.handle_datagram(to_floe(now), socket, packet.from, packet.data());
-            debug_assert!(matches!(received, Received::Handled | Received::Dropped(_)));
-        });
+        let received =
+            self.endpoint.handle_datagram(to_floe(now), self.socket, packet.from, packet.data());
+        debug_assert!(matches!(received, Received::Handled | Received::Dropped(_)));
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.timed(|sfu| sfu.endpoint.handle_timeout(to_floe(now)));
+        self.endpoint.handle_timeout(to_floe(now));
     }
 
     fn poll_timeout(&mut self, _: Instant) -> Option<Instant> {
-        self.timed(|sfu| sfu.endpoint.poll_timeout().map(from_floe))
+        self.endpoint.poll_timeout().map(from_floe)
     }
 
     fn poll_transmit(&mut self, now: Instant, packet: &mut Packet) -> bool {
-        let polled =
-            self.timed(|sfu| sfu.endpoint.poll_transmit(to_floe(now), &mut packet.buffer[..]));
-        let Some(transmit) = polled else { return false };
+        let Some(transmit) = self.endpoint.poll_transmit(to_floe(now), &mut packet.buffer[..])
+        else {
+            return false;
+        };
         packet.from = self.address;
         packet.to = transmit.to;
         packet.len = transmit.range.len();
@@ -114,13 +99,11 @@ impl Node for Sfu {
     }
 
     fn readiness(&mut self) -> Readiness {
-        self.timed(|sfu| {
-            while let Some(event) = sfu.endpoint.poll_event() {
-                if let Event::Selected { component: ComponentId::FIRST, .. } = event {
-                    sfu.selected += 1;
-                }
+        while let Some(event) = self.endpoint.poll_event() {
+            if let Event::Selected { component: ComponentId::FIRST, .. } = event {
+                self.selected += 1;
             }
-        });
+        }
         Readiness::all(self.selected >= self.agents)
     }
 }
