@@ -1,18 +1,16 @@
-//! Integrity keys: HMAC states that are kept and cloned, not rebuilt for every message.
+//! Integrity keys: HMAC states that are kept, not rebuilt for every message.
 
 use core::fmt;
 
-use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Octets of a block of SHA-1 and SHA-256.
+use super::hmac_sha1::HmacSha1;
+
+/// Octets of a block of SHA-256.
 const BLOCK_LEN: usize = 64;
-/// Octets copied when a message is verified, a multiple of the block.
-const COPY_LEN: usize = 192;
 /// Octets of the value of MESSAGE-INTEGRITY.
 pub(super) const SHA1_LEN: usize = 20;
 /// Octets of the value of an untruncated MESSAGE-INTEGRITY-SHA256.
@@ -54,8 +52,8 @@ impl core::error::Error for IntegrityError {}
 
 #[derive(Clone)]
 enum State {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
+    Sha1(HmacSha1),
+    Sha256(Box<Hmac<Sha256>>),
 }
 
 /// A key for MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256: the HMAC state after the key.
@@ -102,13 +100,10 @@ impl IntegrityKey {
 
     fn from_octets(algorithm: IntegrityAlgorithm, key: &[u8]) -> Self {
         let state = match algorithm {
-            IntegrityAlgorithm::Sha1 => {
-                let block = key_block(key, |key| Sha1::digest(key).into());
-                State::Sha1(Hmac::<Sha1>::new(&block.into()))
-            }
+            IntegrityAlgorithm::Sha1 => State::Sha1(HmacSha1::new(key)),
             IntegrityAlgorithm::Sha256 => {
                 let block = key_block(key, |key| Sha256::digest(key).into());
-                State::Sha256(Hmac::<Sha256>::new(&block.into()))
+                State::Sha256(Box::new(Hmac::<Sha256>::new(&block.into())))
             }
         };
         Self { state, truncation: false }
@@ -135,21 +130,9 @@ impl IntegrityKey {
     /// time.
     #[inline]
     pub(super) fn matches(&self, covered: &[u8], length: u16, value: &[u8]) -> bool {
-        // The length goes into a copy. One update of all costs less than several, so a message as
-        // short as a check is copied whole; of a longer one only the first octets.
-        let mut copy = [0; COPY_LEN];
-        let (head, rest) = covered.split_at_checked(COPY_LEN).unwrap_or((covered, &[]));
-        let Some(first) = copy.get_mut(..head.len()) else {
-            return false;
-        };
-        first.copy_from_slice(head);
-        if let Some(field) = first.get_mut(2..4) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
         match &self.state {
             State::Sha1(state) => {
-                let mac = finalize(state, first, rest);
-                value.len() == SHA1_LEN && same(mac.as_bytes(), value)
+                value.len() == SHA1_LEN && same(&state.mac(covered, Some(length)), value)
             }
             State::Sha256(state) => {
                 let shortest = if self.truncation { SHA256_MIN_LEN } else { SHA256_LEN };
@@ -159,8 +142,12 @@ impl IntegrityKey {
                 {
                     return false;
                 }
-                let mac = finalize(state, first, rest);
-                same(mac.as_bytes(), value)
+                let Some(([t0, t1, _, _], rest)) = covered.split_first_chunk::<4>() else {
+                    return false;
+                };
+                let [l0, l1] = length.to_be_bytes();
+                let mac = Hmac::clone(state).chain_update([*t0, *t1, l0, l1]).chain_update(rest);
+                same(&mac.finalize().into_bytes(), value)
             }
         }
     }
@@ -168,12 +155,9 @@ impl IntegrityKey {
     /// Writes the HMAC of `message` to `value`, which has the length of the algorithm.
     pub(super) fn sign(&self, message: &[u8], value: &mut [u8]) {
         match &self.state {
-            State::Sha1(state) => {
-                let mac = state.clone().chain_update(message).finalize().into_bytes();
-                copy_over(value, mac.as_slice());
-            }
+            State::Sha1(state) => copy_over(value, &state.mac(message, None)),
             State::Sha256(state) => {
-                let mac = state.clone().chain_update(message).finalize().into_bytes();
+                let mac = Hmac::clone(state).chain_update(message).finalize().into_bytes();
                 copy_over(value, mac.as_slice());
             }
         }
@@ -191,17 +175,6 @@ fn copy_over(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
-}
-
-/// Returns the HMAC of `first` and `rest`, which is mostly empty.
-#[inline]
-fn finalize<M: Mac + Clone>(state: &M, first: &[u8], rest: &[u8]) -> CtOutput<M> {
-    let mut mac = state.clone();
-    mac.update(first);
-    if !rest.is_empty() {
-        mac.update(rest);
-    }
-    mac.finalize()
 }
 
 /// Compares as many octets as `value` has, a multiple of four, in constant time: every octet is
@@ -283,7 +256,7 @@ mod tests {
     #[test]
     fn a_key_longer_than_a_block_is_hashed_first() {
         let long = [b'x'; 100];
-        let hashed: [u8; 20] = Sha1::digest(long).into();
+        let hashed: [u8; 20] = sha1::Sha1::digest(long).into();
         let (mut a, mut b) = ([0; 20], [0; 20]);
         IntegrityKey::short_term(&long).sign(b"message", &mut a);
         IntegrityKey::short_term(&hashed).sign(b"message", &mut b);

@@ -13,6 +13,7 @@
 mod attribute;
 mod auth;
 mod encode;
+mod hmac_sha1;
 mod long_term;
 mod message;
 mod transaction;
