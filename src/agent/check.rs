@@ -129,7 +129,8 @@ impl Session {
             }
         };
         let retry_at = steady.map(|interval| cx.now + interval);
-        let check = self.new_check(id, kind, timing, retry_at, core, cx)?;
+        let transaction = core.transaction_id(cx.seed);
+        let check = self.new_check(id, transaction, kind, timing, retry_at, core)?;
         let len = self.encode_check(&check, core, buf)?;
         if !self.spend_budget(&check, len, core) {
             self.fail_pair(id, PairFailure::Budget, core);
@@ -175,11 +176,11 @@ impl Session {
     fn new_check(
         &self,
         id: PairId,
+        transaction: TransactionId,
         kind: CheckKind,
         timing: ClientTransaction,
         retry_at: Option<Instant>,
-        core: &mut Core,
-        cx: &Context<'_>,
+        core: &Core,
     ) -> Option<Check> {
         let pair = self.pairs.get(id)?;
         let base = core.local.base(pair.base)?;
@@ -187,7 +188,7 @@ impl Session {
         let priority =
             priority(CandidateKind::PeerReflexive, base.local_preference, pair.component.number());
         Some(Check {
-            id: core.transaction_id(cx.seed),
+            id: transaction,
             pair: id,
             kind,
             timing,
@@ -291,7 +292,7 @@ impl Session {
         buf: &mut [u8],
     ) -> Option<Outgoing> {
         let (id, due) = self.consent_due(core, cx.now)?;
-        let random = core.jitter(cx.seed);
+        let (transaction, random) = core.consent_draw(cx.seed);
         let interval = Consent::interval(&core.config, random);
         let pair = self.pairs.get_mut(id)?;
         pair.valid.as_mut()?.consent.sent(cx.now, due, interval);
@@ -307,7 +308,7 @@ impl Session {
             }
         };
         let timing = ClientTransaction::start(cx.now, &super::SENT_ONCE);
-        let check = self.new_check(id, kind, timing, None, core, cx)?;
+        let check = self.new_check(id, transaction, kind, timing, None, core)?;
         let len = self.encode_check(&check, core, buf)?;
         self.note_sent(id, cx.now);
         Some(self.launch(check, len, core))
@@ -528,8 +529,6 @@ impl Session {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) {
-        let random = core.jitter(cx.seed);
-        let interval = Consent::interval(&core.config, random);
         let local = self.mapped_candidate(check.base, mapped, core);
         let Some(pair) = self.pairs.get_mut(check.pair) else { return };
         if matches!(pair.state, PairState::Failed(PairFailure::ConsentLost)) {
@@ -548,6 +547,8 @@ impl Session {
                 valid.local = local;
             }
             None => {
+                let random = core.jitter(cx.seed);
+                let interval = Consent::interval(&core.config, random);
                 pair.valid = Some(Valid {
                     local,
                     since: cx.now,

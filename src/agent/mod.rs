@@ -165,6 +165,15 @@ impl Core {
         TransactionId(id)
     }
 
+    /// Draws the id of a consent check and what randomises the time of the next, at once.
+    fn consent_draw(&mut self, seed: &Seed) -> (TransactionId, u64) {
+        let mut octets = [0; 20];
+        self.ids.fill(seed, &mut octets);
+        let (id, spread) = octets.split_first_chunk::<12>().unwrap_or((&[0; 12], &[]));
+        let spread = spread.iter().fold(0, |all, octet| all << 8 | u64::from(*octet));
+        (TransactionId(*id), spread)
+    }
+
     fn jitter(&mut self, seed: &Seed) -> u64 {
         self.spread.next_u64(seed)
     }
@@ -429,6 +438,22 @@ impl Agent {
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         core::iter::once(&self.session).chain(self.previous.as_deref())
+    }
+
+    /// Takes a check that changes nothing, as most do once all is connected; false if it is another
+    /// one, and nothing was done.
+    pub(crate) fn take_steady_request(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> bool {
+        self.state == AgentState::Completed
+            && self.session.generation == generation
+            && self.session.take_steady_request(&self.core, now, base, from, ufrag, message)
     }
 
     /// Takes an authenticated check of the peer's.

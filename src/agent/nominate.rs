@@ -80,6 +80,9 @@ impl Session {
     /// once if no better class is still possible.
     fn nomination_time(&self, id: ComponentId, core: &Core) -> Option<Instant> {
         let component = self.component(id)?;
+        if component.selected.is_some() && (!self.renomination || self.pairs.len() < 2) {
+            return None;
+        }
         let (best_id, best) = self.best_valid(id, core, Instant::ZERO)?;
         let valid = best.valid.as_ref()?;
         if let Some(selected) = component.selected {

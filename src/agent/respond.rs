@@ -6,6 +6,7 @@ use crate::config::Role;
 use crate::event::{Event, PairFailure};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
+use crate::time::Instant;
 
 use super::consent::Consent;
 use super::local::BaseId;
@@ -62,12 +63,48 @@ impl Session {
         }
         match self.learn_remote(&request, core, cx) {
             Some(remote) => {
-                self.count_request(base, remote, cx);
+                self.count_request(base, remote);
                 self.take_request(&request, remote, core, cx);
                 Answer::Success { tracked: true }
             }
             None => Answer::Success { tracked: false },
         }
+    }
+
+    /// Takes a check that changes nothing: the peer's consent check on the selected pair. Returns
+    /// false, and does nothing, if it is more than that.
+    pub(super) fn take_steady_request(
+        &mut self,
+        core: &Core,
+        now: Instant,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> bool {
+        let conflict = match core.role {
+            Role::Controlling => message.ice_controlling().is_some(),
+            Role::Controlled => message.ice_controlled().is_some() || message.use_candidate(),
+        };
+        if conflict || message.priority().is_none() {
+            return false;
+        }
+        let selected = self.pairs.iter().find_map(|(id, pair)| {
+            let selected = pair.base == base && self.is_selected(id);
+            selected.then_some((id, pair.remote))
+        });
+        let Some((id, remote)) = selected else { return false };
+        let Some(stream) = self.remote_stream_mut(remote.stream) else { return false };
+        let theirs = stream.ufrag.as_bytes() == ufrag
+            && stream.get(remote).is_some_and(|remote| remote.address == from);
+        if !theirs {
+            return false;
+        }
+        stream.heard(remote, now);
+        if let Some(pair) = self.pairs.get_mut(id) {
+            count_request(pair);
+        }
+        true
     }
 
     /// A generation that was replaced answers for the pairs that still carry data, so that the
@@ -81,7 +118,7 @@ impl Session {
         if let Some(stream) = self.remote_stream_mut(stream) {
             stream.heard(remote, cx.now);
         }
-        self.count_request(request.base, remote, cx);
+        self.count_request(request.base, remote);
         Answer::Success { tracked: core.local.base(request.base).is_some() }
     }
 
@@ -171,7 +208,7 @@ impl Session {
                 nominated: early.nominated,
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
-                self.count_request(early.base, remote, cx);
+                self.count_request(early.base, remote);
                 self.take_request(&request, remote, core, cx);
             }
         }
@@ -221,12 +258,9 @@ impl Session {
         Some(id)
     }
 
-    fn count_request(&mut self, base: BaseId, remote: RemoteId, cx: &Context<'_>) {
-        let _ = cx;
+    fn count_request(&mut self, base: BaseId, remote: RemoteId) {
         if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
-            let counters = &mut pair.counters;
-            counters.requests_received = counters.requests_received.saturating_add(1);
-            counters.responses_sent = counters.responses_sent.saturating_add(1);
+            count_request(pair);
         }
     }
 
@@ -361,4 +395,11 @@ impl Session {
         }
         self.follow_nomination(id, nominated, core, cx);
     }
+}
+
+/// Counts a check and its answer.
+fn count_request(pair: &mut Pair) {
+    let counters = &mut pair.counters;
+    counters.requests_received = counters.requests_received.saturating_add(1);
+    counters.responses_sent = counters.responses_sent.saturating_add(1);
 }

@@ -323,7 +323,7 @@ impl Session {
             self.remove_pair(id, core);
         }
         self.pairs.shrink();
-        self.checks.shrink_to_fit();
+        self.checks.shrink_to(1);
         self.early = Vec::new();
         for stream in &mut self.streams {
             stream.checklist.order.shrink_to_fit();

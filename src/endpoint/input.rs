@@ -186,6 +186,14 @@ impl Endpoint {
             self.replies.push(reply(ReplyKind::UnknownAttributes(named)));
             return Err(DropReason::UnknownAttribute);
         }
+        let now = self.now;
+        let steady = self.slots.get_mut(index).and_then(|slot| slot.agent.as_mut());
+        if steady.is_some_and(|agent| {
+            agent.take_steady_request(now, generation, base, from, theirs, message)
+        }) {
+            self.replies.push(reply(ReplyKind::Success));
+            return Ok(());
+        }
         let answer = self.with_agent(index, |agent, cx, _| {
             agent.handle_request(cx, generation, base, from, theirs, message)
         });

@@ -118,7 +118,7 @@ impl Endpoint {
         let id = SocketId(u32::try_from(self.sockets.len()).unwrap_or(u32::MAX));
         self.gatherer.add_socket(id, socket.address);
         let base = base_of(&socket);
-        self.sockets.push(Some(socket));
+        push_exact(&mut self.sockets, Some(socket));
         for index in 0..self.slots.len() {
             let wanted =
                 self.slots.get(index).and_then(|slot| slot.agent.as_ref()).is_some_and(|agent| {
@@ -190,7 +190,7 @@ impl Endpoint {
             let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
             return (index, generation);
         }
-        self.slots.push(Slot {
+        let slot = Slot {
             generation: 0,
             agent: None,
             bases: Vec::new(),
@@ -198,7 +198,8 @@ impl Endpoint {
             gathering: None,
             ready: false,
             paced: false,
-        });
+        };
+        push_exact(&mut self.slots, slot);
         (self.slots.len() - 1, 0)
     }
 
@@ -405,7 +406,12 @@ impl Endpoint {
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            // Events are rare once all is connected.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. Packets and events that
@@ -540,6 +546,14 @@ impl Slot {
 fn base_among(bases: &[SocketId], socket: SocketId) -> Option<BaseId> {
     let index = bases.iter().position(|known| *known == socket)?;
     u16::try_from(index).ok().map(BaseId)
+}
+
+/// Adds to a list that often has one entry alone, without room for three more.
+fn push_exact<T>(list: &mut Vec<T>, entry: T) {
+    if list.len() == list.capacity() && list.len() < 4 {
+        list.reserve_exact(1);
+    }
+    list.push(entry);
 }
 
 fn base_of(socket: &Socket) -> BaseConfig {
