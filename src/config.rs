@@ -240,6 +240,17 @@ impl AgentConfig {
     }
 }
 
+/// Which datagrams of an authenticated 5-tuple are application data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataClass {
+    /// Those whose first octet belongs to a known protocol: DTLS, RTP, QUIC, ZRTP. [RFC 7983]
+    /// [RFC 9443]
+    KnownProtocol,
+    /// All that are not STUN, which is told by its magic cookie: for protocols that begin as they
+    /// like.
+    Any,
+}
+
 /// The configuration of an endpoint.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -261,6 +272,9 @@ pub struct EndpointConfig {
     /// The SOFTWARE attribute of requests to servers; checks never carry it. Default none.
     /// [rfc8489-16.1.2-1]
     pub software: Option<String>,
+    /// Which datagrams of an authenticated 5-tuple are application data. Default
+    /// [`DataClass::KnownProtocol`]. [rfc7983-7-1a] [rfc9443-3-2a]
+    pub data_class: DataClass,
     /// Undrained events after which input is refused. Default 1,024.
     pub max_events: usize,
 }
@@ -275,6 +289,7 @@ impl Default for EndpointConfig {
             error_replies_per_ip: 10,
             error_replies: 50,
             software: None,
+            data_class: DataClass::KnownProtocol,
             max_events: 1024,
         }
     }

@@ -28,7 +28,7 @@ use crate::stun::{AttributeType, Encoder, MessageClass, Method};
 use crate::time::{Instant, earlier};
 
 use deadlines::Deadlines;
-use pacer::Pacer;
+use pacer::{Pacer, Start};
 use replies::{ErrorBudget, Replies, Reply, ReplyKind};
 use routes::{Owner, Routes};
 pub use views::{Agent, AgentMut, Route};
@@ -269,6 +269,7 @@ impl Endpoint {
         let over = self.slots.get(place).and_then(|slot| slot.gathering);
         if over.is_some_and(|gathering| now >= gathering.until) {
             self.finish_gathering(place);
+            self.abandon_servers();
         }
         let Some(slot) = self.slots.get_mut(place) else { return };
         let Some(agent) = &slot.agent else {
@@ -312,9 +313,13 @@ impl Endpoint {
                 return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
             }
         }
-        if let Some(transmit) = self.poll_gatherer(buf) {
-            return Some(transmit);
+        match self.pacer.last() {
+            Start::Check => self.poll_gatherer(buf).or_else(|| self.poll_agents(buf)),
+            Start::Gathering => self.poll_agents(buf).or_else(|| self.poll_gatherer(buf)),
         }
+    }
+
+    fn poll_agents(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         loop {
             if let Some(transmit) = self.poll_ready(buf) {
                 return Some(transmit);
@@ -339,7 +344,7 @@ impl Endpoint {
         let config = Arc::clone(&self.config);
         let request = self.gatherer.poll_transmit(self.now, may_start, &config, &self.seed, buf)?;
         if let Some(id) = request.started {
-            self.pacer.started(self.now);
+            self.pacer.started(self.now, Start::Gathering);
             self.routes.add_transaction(id, Owner::Gatherer);
         }
         Some(Transmit { socket: request.socket, to: request.to, range: 0..request.len })
@@ -358,7 +363,7 @@ impl Endpoint {
                     self.routes.add_transaction(id, Owner::Agent(index));
                 }
                 if outgoing.paced {
-                    self.pacer.started(self.now);
+                    self.pacer.started(self.now, Start::Check);
                 }
                 let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
                 let Some(socket) = socket else { continue };

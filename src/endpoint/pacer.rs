@@ -8,26 +8,42 @@ use crate::time::Instant;
 /// The least time between two starts. [rfc8445-14.2-4]
 const FLOOR: Duration = Duration::from_millis(5);
 
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Check,
+    Gathering,
+}
+
 /// One start per interval, whoever it is for.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     next: Instant,
     interval: Duration,
+    last: Start,
     /// The agents that wait for their turn, each once.
     line: VecDeque<u32>,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new() }
+        let last = Start::Gathering;
+        Self { next: now, interval: interval.max(FLOOR), last, line: VecDeque::new() }
     }
 
     pub(super) fn may_start(&self, now: Instant) -> bool {
         now >= self.next
     }
 
-    pub(super) fn started(&mut self, now: Instant) {
+    /// Notes a start.
+    pub(super) fn started(&mut self, now: Instant, what: Start) {
         self.next = now + self.interval;
+        self.last = what;
+    }
+
+    /// What was started last: where both wait, checks and gathering take turns.
+    pub(super) fn last(&self) -> Start {
+        self.last
     }
 
     /// When the next start is allowed.
