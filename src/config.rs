@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::candidate::Credentials;
+pub use crate::demux::DataClass;
 use crate::net::SocketId;
 
 /// Who decides which pair is used. [RFC 8445 §6.1.1]
@@ -238,17 +239,6 @@ impl AgentConfig {
             limits: Limits::default(),
         }
     }
-}
-
-/// Which datagrams of an authenticated 5-tuple are application data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DataClass {
-    /// Those whose first octet belongs to a known protocol: DTLS, RTP, QUIC, ZRTP. [RFC 7983]
-    /// [RFC 9443]
-    KnownProtocol,
-    /// All that are not STUN, which is told by its magic cookie: for protocols that begin as they
-    /// like.
-    Any,
 }
 
 /// The configuration of an endpoint.

@@ -20,7 +20,6 @@ use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
 use crate::candidate::Candidate;
-use crate::demux::Class;
 use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
 use crate::time::Instant;
 
@@ -300,9 +299,8 @@ impl Core {
         else {
             return DataSent::TooLong;
         };
-        match Class::of(data) {
-            Class::Stun | Class::Unknown => return DataSent::FirstOctet,
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {}
+        if !self.endpoint.config().data_class.admits(data) {
+            return DataSent::NotData;
         }
         let now = self.clock.now();
         let mut buffer = core::mem::take(&mut self.buffer);
@@ -356,7 +354,7 @@ pub(super) enum DataSent {
     /// It is longer than the path carries.
     TooLong,
     /// The peer would not take it for data.
-    FirstOctet,
+    NotData,
     /// The agent has no pair for it.
     Refused(crate::SendError),
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::agent::{Answer, BaseId, Generation};
-use crate::config::DataClass;
 use crate::demux::Class;
 use crate::net::{AgentId, DropReason, Received, SocketId, canonical};
 use crate::stun::{
@@ -47,19 +46,16 @@ impl Endpoint {
             return Received::Dropped(DropReason::UnknownSocket);
         }
         let class = Class::of(datagram);
-        if self.config.data_class == DataClass::Any && !has_cookie(datagram) {
+        if self.config.data_class.admits(datagram) {
+            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
             return self.handle_data(socket, from, class, datagram);
         }
-        match class {
-            Class::Stun => match self.handle_stun(socket, from, datagram) {
-                Ok(()) => Received::Handled,
-                Err(reason) => Received::Dropped(reason),
-            },
-            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
-            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
-                self.handle_data(socket, from, class, datagram)
-            }
+        if class != Class::Stun {
+            return Received::Dropped(DropReason::UnknownClass);
+        }
+        match self.handle_stun(socket, from, datagram) {
+            Ok(()) => Received::Handled,
+            Err(reason) => Received::Dropped(reason),
         }
     }
 
@@ -298,12 +294,6 @@ impl Endpoint {
             }
         }
     }
-}
-
-/// Whether a datagram may be STUN: its leading bits and magic cookie say so. [rfc8489-5-3]
-fn has_cookie(datagram: &[u8]) -> bool {
-    let cookie = crate::stun::MAGIC_COOKIE.to_be_bytes();
-    datagram.first().is_some_and(|first| *first < 4) && datagram.get(4..8) == Some(&cookie)
 }
 
 /// Splits a USERNAME into our ufrag and the peer's. [rfc8445-7.3-4] [rfc8445-7.2.2-p1]

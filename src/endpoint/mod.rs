@@ -233,6 +233,12 @@ impl Endpoint {
         Some(AgentMut::new(self, id))
     }
 
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
     /// Counters of the endpoint.
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {
