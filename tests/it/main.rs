@@ -8,6 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
+mod rfc8421;
+mod rfc8445_checks;
+mod rfc8445_gathering;
 mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;

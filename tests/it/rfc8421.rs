@@ -1,0 +1,1 @@
+//! Multihomed and dual-stack fairness. [RFC 8421]

@@ -1,0 +1,1 @@
+//! Gathering, priorities and foundations. [RFC 8445 §5]
