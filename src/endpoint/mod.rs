@@ -19,7 +19,9 @@ use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragC
 use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
-use crate::net::{AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical};
+use crate::net::{
+    AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical, is_deprecated,
+};
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
 use crate::stun::{AttributeType, Encoder, MessageClass, Method};
@@ -545,7 +547,7 @@ fn base_of(socket: &Socket) -> BaseConfig {
         address: canonical(socket.address),
         cost: socket.network_cost,
         reliable: socket.reliable,
-        signalled: socket.signalled,
+        signalled: socket.signalled && !is_deprecated(&socket.address),
     }
 }
 

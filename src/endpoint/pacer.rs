@@ -35,6 +35,10 @@ impl Pacer {
         self.next
     }
 
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Puts an agent at the end of the line.
     pub(super) fn queue(&mut self, agent: u32) {
         self.line.push_back(agent);
