@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 use super::Core;
 use super::local::{Base, BaseId};
-use super::pair::{Pair, PairId, PairState, PathClass, pair_priority};
+use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, pair_priority};
 use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{ChecklistState, Session};
 
@@ -112,7 +112,7 @@ impl Session {
         self.insert_pair(base_id, remote_id, state, core);
     }
 
-    fn state_of_new_pair(&self, foundation: (u16, u16), priority: u64) -> PairState {
+    fn state_of_new_pair(&self, foundation: PairFoundation, priority: u64) -> PairState {
         let mut topmost = true;
         for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.foundation == foundation) {
             if pair.state == PairState::Succeeded {
@@ -129,13 +129,16 @@ impl Session {
     fn make_room(&mut self, stream: u16, priority: u64, core: &mut Core) -> bool {
         let limit = self.pairs_per_stream(core);
         let in_stream = |pair: &Pair| pair.component.stream() == stream;
-        if self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() < limit {
+        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= limit;
+        if !full && self.pairs.len() < usize::from(core.config.limits.pairs) {
             return true;
         }
+        // A stream that has its share makes room itself; else the peer's checks gave another
+        // stream more than its own.
         let victim = self
             .pairs
             .iter()
-            .filter(|(id, pair)| in_stream(pair) && !self.is_selected(*id))
+            .filter(|(id, pair)| (in_stream(pair) || !full) && !self.is_selected(*id))
             .filter(|(_, pair)| match pair.state {
                 PairState::Failed(_) => true,
                 PairState::Frozen | PairState::Waiting => pair.priority < priority,
@@ -194,7 +197,7 @@ impl Session {
     /// For each foundation sets one pair of the whole set to Waiting: in the first checklist that
     /// has it, of the lowest component, then the highest priority. [rfc8445-6.1.2.6-p2]
     fn unfreeze_first_of_each_foundation(&mut self) {
-        let mut seen: Vec<(u16, u16)> = self
+        let mut seen: Vec<PairFoundation> = self
             .pairs
             .iter()
             .filter(|(_, pair)| pair.state != PairState::Frozen)
@@ -224,7 +227,7 @@ impl Session {
 
     /// After a success every frozen pair of the foundation may be checked, in all checklists.
     /// [rfc8445-7.2.5.3.3-1]
-    pub(super) fn unfreeze(&mut self, foundation: (u16, u16)) {
+    pub(super) fn unfreeze(&mut self, foundation: PairFoundation) {
         for (_, pair) in self.pairs.iter_mut() {
             if pair.foundation == foundation && pair.state == PairState::Frozen {
                 pair.state = PairState::Waiting;
@@ -269,7 +272,7 @@ impl Session {
             .copied()
     }
 
-    fn is_busy(&self, foundation: (u16, u16)) -> bool {
+    fn is_busy(&self, foundation: PairFoundation) -> bool {
         self.pairs.iter().any(|(_, pair)| {
             pair.foundation == foundation
                 && matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })

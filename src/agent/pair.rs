@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 use super::consent::Consent;
 use super::local::{BaseId, LocalId};
-use super::remote::RemoteId;
+use super::remote::{RemoteFoundation, RemoteId};
 
 /// A pair; the epoch tells a pair from a later one in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,9 @@ pub(super) struct Valid {
     pub(super) consent: Consent,
 }
 
+/// The foundations of both candidates.
+pub(super) type PairFoundation = (u16, RemoteFoundation);
+
 /// A pair of a local base and a remote candidate.
 ///
 /// A reflexive local candidate stands for its base, so the base and the remote candidate tell
@@ -78,7 +81,7 @@ pub(super) struct Pair {
     pub(super) local: LocalId,
     pub(super) remote: RemoteId,
     pub(super) priority: u64,
-    pub(super) foundation: (u16, u16),
+    pub(super) foundation: PairFoundation,
     pub(super) class: PathClass,
     pub(super) state: PairState,
     /// Whether a check of this pair waits in the triggered-check queue.

@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
-use super::remote::{RemoteCandidate, RemoteId, RemoteStream};
+use super::remote::{Foundations, RemoteCandidate, RemoteId, RemoteStream};
 use super::{Context, Core, Generation};
 
 /// Our own credentials in one generation. [rfc8445-5.3-6] [rfc8839-5.4-3]
@@ -123,6 +123,7 @@ pub(super) struct Session {
     pub(super) generation: Generation,
     pub(super) local: LocalCredentials,
     pub(super) streams: Vec<Stream>,
+    pub(super) foundations: Foundations,
     pub(super) components: Vec<Component>,
     pub(super) pairs: Pairs,
     pub(super) checks: Vec<Check>,
@@ -175,6 +176,7 @@ impl Session {
             generation: core.generation,
             local: LocalCredentials::new(credentials),
             streams: vec![stream; core.config.streams.len()],
+            foundations: Foundations::default(),
             components,
             pairs: Pairs::default(),
             checks: Vec::new(),
@@ -333,6 +335,7 @@ impl Session {
                 remote.shrink();
             }
         }
+        self.foundations.shrink();
         core.local.shrink();
         core.ended.shrink_to(4);
     }

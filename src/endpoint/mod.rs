@@ -160,14 +160,15 @@ impl Endpoint {
     /// Adds an agent, and starts its gathering. Its host candidates are known at once.
     ///
     /// The configuration may be shared between agents. Credentials whose ufrag another agent
-    /// uses already are replaced by drawn ones.
+    /// uses already, or that no peer would accept, are replaced by drawn ones.
     pub fn add_agent(&mut self, now: Instant, config: impl Into<Arc<AgentConfig>>) -> AgentId {
         self.clock(now);
         let mut config = config.into();
-        let taken = config.credentials.as_ref().is_some_and(|credentials| {
-            self.routes.agent_of_ufrag(credentials.ufrag.as_bytes()).is_some()
+        let unusable = config.credentials.as_ref().is_some_and(|credentials| {
+            !credentials.is_readable()
+                || self.routes.agent_of_ufrag(credentials.ufrag.as_bytes()).is_some()
         });
-        if taken {
+        if unusable {
             Arc::make_mut(&mut config).credentials = None;
         }
         let (index, generation) = self.free_slot();
@@ -294,10 +295,13 @@ impl Endpoint {
         }
     }
 
-    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` is too short for
-    /// it (1,280 octets are always enough).
+    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` has less than 640
+    /// octets, which hold every packet: then nothing is lost, and it is still due.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
         self.clock(now);
+        if buf.len() < LONGEST_PACKET {
+            return None;
+        }
         self.advance();
         let transmit = self.next_transmit(buf)?;
         self.stats.stun_sent += 1;
@@ -317,19 +321,22 @@ impl Endpoint {
             if let Some(transmit) = self.poll_ready(buf) {
                 return Some(transmit);
             }
-            // The next of those that wait for the pacer.
-            let index = self.pacer.next_in_line(self.now)?;
+            // The next of those that wait for the pacer; if none of them has anything to start any
+            // more, the turn is gathering's.
+            let Some(index) = self.pacer.next_in_line(self.now) else {
+                return self.poll_gatherer(buf);
+            };
             let slot = self.slots.get_mut(index as usize)?;
             slot.paced = false;
             if !slot.ready {
                 slot.ready = true;
-                self.ready.push_back(index);
+                self.ready.push_front(index);
             }
         }
     }
 
     fn poll_gatherer(&mut self, buf: &mut [u8]) -> Option<Transmit> {
-        let may_start = self.pacer.may_start(self.now);
+        let may_start = self.pacer.gathering_may_start(self.now);
         let starts = may_start && self.gatherer.wants_start();
         if !self.gatherer.has_due() && !starts {
             return None;
@@ -337,7 +344,7 @@ impl Endpoint {
         let config = Arc::clone(&self.config);
         let request = self.gatherer.poll_transmit(self.now, may_start, &config, &self.seed, buf)?;
         if let Some(id) = request.started {
-            self.pacer.started(self.now);
+            self.pacer.gathering_started(self.now);
             self.routes.add_transaction(id, Owner::Gatherer);
         }
         Some(Transmit { socket: request.socket, to: request.to, range: 0..request.len })
@@ -347,7 +354,7 @@ impl Endpoint {
     fn poll_ready(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(index) = self.ready.front().copied() {
             let place = index as usize;
-            let may_start = self.pacer.may_start(self.now);
+            let may_start = self.pacer.agent_may_start(self.now, index);
             let outgoing = self
                 .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, buf))
                 .flatten();
@@ -356,7 +363,7 @@ impl Endpoint {
                     self.routes.add_transaction(id, Owner::Agent(index));
                 }
                 if outgoing.paced {
-                    self.pacer.started(self.now);
+                    self.pacer.agent_started(self.now);
                 }
                 let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
                 let Some(socket) = socket else { continue };
@@ -522,6 +529,10 @@ impl Endpoint {
         self.release_mappings();
     }
 }
+
+/// Octets that hold every packet: a check with the longest ufrags has 604, a request to a server
+/// with the longest SOFTWARE 540.
+const LONGEST_PACKET: usize = 640;
 
 /// Gathering never takes longer.
 const GATHER_LIMIT: core::time::Duration = core::time::Duration::from_secs(5);

@@ -15,19 +15,46 @@ pub(super) struct Pacer {
     interval: Duration,
     /// The agents that wait for their turn, each once.
     line: VecDeque<u32>,
+    /// The agent whose turn it is: others queue behind the line.
+    turn: Option<u32>,
+    /// Gathering had the last turn: the next one is an agent's, if one waits.
+    gathered: bool,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new() }
+        Self {
+            next: now,
+            interval: interval.max(FLOOR),
+            line: VecDeque::new(),
+            turn: None,
+            gathered: false,
+        }
     }
 
-    pub(super) fn may_start(&self, now: Instant) -> bool {
+    fn may_start(&self, now: Instant) -> bool {
         now >= self.next
     }
 
-    pub(super) fn started(&mut self, now: Instant) {
+    /// Whether an agent may start: not before those that have waited longer.
+    pub(super) fn agent_may_start(&self, now: Instant, agent: u32) -> bool {
+        self.may_start(now) && (self.turn == Some(agent) || self.line.is_empty())
+    }
+
+    /// Whether gathering may start: it takes turns with the agents.
+    pub(super) fn gathering_may_start(&self, now: Instant) -> bool {
+        self.may_start(now) && !(self.gathered && self.has_line())
+    }
+
+    pub(super) fn agent_started(&mut self, now: Instant) {
         self.next = now + self.interval;
+        self.turn = None;
+        self.gathered = false;
+    }
+
+    pub(super) fn gathering_started(&mut self, now: Instant) {
+        self.next = now + self.interval;
+        self.gathered = true;
     }
 
     /// When the next start is allowed.
@@ -46,7 +73,12 @@ impl Pacer {
 
     /// Takes the agent whose turn it is, if a start is allowed.
     pub(super) fn next_in_line(&mut self, now: Instant) -> Option<u32> {
-        if self.may_start(now) { self.line.pop_front() } else { None }
+        if self.may_start(now) {
+            self.turn = self.line.pop_front();
+            self.turn
+        } else {
+            None
+        }
     }
 
     pub(super) fn has_line(&self) -> bool {
@@ -55,5 +87,6 @@ impl Pacer {
 
     pub(super) fn forget(&mut self, agent: u32) {
         self.line.retain(|known| *known != agent);
+        self.turn = self.turn.filter(|known| *known != agent);
     }
 }
