@@ -10,6 +10,7 @@
 
 mod harness;
 mod rfc8421;
+mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
 mod rfc8838_sdp;
