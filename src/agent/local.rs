@@ -50,6 +50,8 @@ pub(super) struct LocalCandidate {
     server: Option<IpAddr>,
     /// Whether the peer is told of it: a local peer-reflexive one is not.
     pub(super) signalled: bool,
+    /// False for one of an earlier generation that was not found again.
+    live: bool,
 }
 
 /// Distance between the local preferences of neighbouring bases: room for several servers.
@@ -82,11 +84,12 @@ impl Local {
         self.candidates.get(usize::from(id.0))
     }
 
+    /// The candidates of this generation.
     pub(super) fn candidates(&self) -> impl Iterator<Item = (LocalId, &LocalCandidate)> {
-        self.candidates
-            .iter()
-            .enumerate()
-            .filter_map(|(index, candidate)| Some((LocalId(u16::try_from(index).ok()?), candidate)))
+        self.candidates.iter().enumerate().filter_map(|(index, candidate)| {
+            let index = u16::try_from(index).ok()?;
+            candidate.live.then_some((LocalId(index), candidate))
+        })
     }
 
     /// Adds the bases known at the start and gives them their local preferences: families and
@@ -181,8 +184,12 @@ impl Local {
         server: Option<IpAddr>,
         signalled: bool,
     ) -> Option<LocalId> {
-        if self.candidates.iter().any(|known| known.address == address && known.base == base_id) {
-            return None;
+        let known = self
+            .candidates
+            .iter()
+            .position(|known| known.address == address && known.base == base_id);
+        if let Some(known) = known {
+            return self.revive(known, signalled);
         }
         let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
@@ -196,12 +203,35 @@ impl Local {
             foundation,
             server,
             signalled,
+            live: true,
         });
-        let best = self.base(base_id)?.candidate.and_then(|best| self.candidate(best));
-        if signalled && best.is_none_or(|best| best.priority < priority) {
-            self.bases.get_mut(usize::from(base_id.0))?.candidate = Some(id);
-        }
+        self.choose_candidate(base_id);
         Some(id)
+    }
+
+    /// Takes a candidate of an earlier generation into this one.
+    fn revive(&mut self, known: usize, signalled: bool) -> Option<LocalId> {
+        let candidate = self.candidates.get_mut(known)?;
+        if candidate.live {
+            return None;
+        }
+        candidate.live = true;
+        candidate.signalled = signalled;
+        let base = candidate.base;
+        self.choose_candidate(base);
+        u16::try_from(known).ok().map(LocalId)
+    }
+
+    /// Lets the live candidate with the highest priority stand for a base.
+    fn choose_candidate(&mut self, id: BaseId) {
+        let best = self
+            .candidates()
+            .filter(|(_, candidate)| candidate.base == id && candidate.signalled)
+            .max_by_key(|(_, candidate)| candidate.priority)
+            .map(|(best, _)| best);
+        if let Some(base) = self.bases.get_mut(usize::from(id.0)) {
+            base.candidate = best;
+        }
     }
 
     /// The priority of a new candidate: by the base's preference, lowered until no other candidate
@@ -245,7 +275,7 @@ impl Local {
 
     /// How many peer-reflexive candidates a base has got.
     pub(super) fn peer_reflexive(&self) -> usize {
-        self.candidates.iter().filter(|known| known.kind == CandidateKind::PeerReflexive).count()
+        self.candidates().filter(|(_, known)| known.kind == CandidateKind::PeerReflexive).count()
     }
 
     /// The candidate as it is signalled. [rfc8445-5.1.1.2-p2]
@@ -284,13 +314,20 @@ impl Local {
         Some(SocketAddr::new(hidden, 9))
     }
 
-    /// Forgets the peer-reflexive candidates: they belong to the generation that ended.
-    ///
-    /// They are the newest of their base and nothing refers to them any more, but ids are
-    /// positions, so only those at the end are freed.
-    pub(super) fn forget_peer_reflexive(&mut self) {
-        while self.candidates.last().is_some_and(|last| last.kind == CandidateKind::PeerReflexive) {
-            self.candidates.pop();
+    /// Begins a generation: host candidates stay, all others are to be found again. While pairs of
+    /// the generation before refer to them (`keep`), they are only put aside.
+    /// [rfc8839-4.4.1.1.1-5a]
+    pub(super) fn begin_generation(&mut self, keep: bool) {
+        for candidate in &mut self.candidates {
+            candidate.live = candidate.kind == CandidateKind::Host;
+        }
+        if !keep {
+            self.candidates.retain(|candidate| candidate.live);
+        }
+        for index in 0..self.bases.len() {
+            if let Ok(index) = u16::try_from(index) {
+                self.choose_candidate(BaseId(index));
+            }
         }
     }
 

@@ -141,6 +141,8 @@ struct Core {
     ufrags: Vec<UfragChange>,
     /// Whether remote addresses were forgotten; the endpoint checks its table.
     forgot: bool,
+    /// Whether a new generation is to gather; the endpoint starts that.
+    regather: bool,
     /// The generation that is current.
     generation: Generation,
     selected_changes: u32,
@@ -161,6 +163,15 @@ impl Core {
         let mut id = [0; 12];
         self.ids.fill(seed, &mut id);
         TransactionId(id)
+    }
+
+    /// Draws the id of a consent check and what randomises the time of the next, at once.
+    fn consent_draw(&mut self, seed: &Seed) -> (TransactionId, u64) {
+        let mut octets = [0; 20];
+        self.ids.fill(seed, &mut octets);
+        let (id, spread) = octets.split_first_chunk::<12>().unwrap_or((&[0; 12], &[]));
+        let spread = spread.iter().fold(0, |all, octet| all << 8 | u64::from(*octet));
+        (TransactionId(*id), spread)
     }
 
     fn jitter(&mut self, seed: &Seed) -> u64 {
@@ -220,7 +231,6 @@ impl Agent {
         cx: &mut Context<'_>,
         config: Arc<AgentConfig>,
         bases: &[BaseConfig],
-        gathering: bool,
     ) -> Self {
         let number = cx.id.index.wrapping_mul(0x1_0001).wrapping_add(cx.id.generation) | 1 << 31;
         let mut core = Core {
@@ -230,10 +240,11 @@ impl Agent {
             ids: Random::new(number, Purpose::Transaction),
             secrets: Random::new(number, Purpose::Credentials),
             spread: Random::new(number, Purpose::Jitter),
-            gathering,
+            gathering: true,
             ended: Vec::new(),
             ufrags: Vec::new(),
             forgot: false,
+            regather: false,
             generation: Generation(0),
             selected_changes: 0,
             config,
@@ -255,9 +266,6 @@ impl Agent {
             if let Ok(index) = u16::try_from(index) {
                 agent.add_host(cx, BaseId(index), base);
             }
-        }
-        if !gathering {
-            agent.gathering_complete(cx);
         }
         agent
     }
@@ -318,6 +326,7 @@ impl Agent {
     /// The socket of a base is gone.
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         self.core.local.remove_base(base);
+        self.core.forgot = true;
         self.session.fail_base(base, &mut self.core);
         if let Some(previous) = &mut self.previous {
             previous.fail_base(base, &mut self.core);
@@ -400,6 +409,7 @@ impl Agent {
             let Some(remote) = &mut known.remote else { continue };
             if ufrag.is_none_or(|ufrag| *ufrag == *remote.ufrag) {
                 remote.ended = true;
+                remote.complete = true;
                 found = true;
             }
         }
@@ -429,6 +439,22 @@ impl Agent {
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         core::iter::once(&self.session).chain(self.previous.as_deref())
+    }
+
+    /// Takes a check that changes nothing, as most do once all is connected; false if it is another
+    /// one, and nothing was done.
+    pub(crate) fn take_steady_request(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> bool {
+        self.state == AgentState::Completed
+            && self.session.generation == generation
+            && self.session.take_steady_request(&self.core, now, base, from, ufrag, message)
     }
 
     /// Takes an authenticated check of the peer's.
@@ -524,17 +550,13 @@ impl Agent {
         let mode = self.core.config.consent;
         let sessions = core::iter::once(&mut self.session).chain(self.previous.as_deref_mut());
         for session in sessions {
-            let pairs: Vec<PairId> = session
-                .pairs
-                .iter()
-                .filter(|(_, pair)| {
+            for place in 0..session.pairs.places() {
+                let due = session.pairs.at(place).filter(|(_, pair)| {
                     pair.valid.as_ref().is_some_and(|valid| {
                         cx.now >= valid.consent.deadline(mode) || !valid.consent.is_fresh(cx.now)
                     })
-                })
-                .map(|(id, _)| id)
-                .collect();
-            for id in pairs {
+                });
+                let Some((id, _)) = due else { continue };
                 judge_consent(session, id, &mut self.core, cx);
             }
         }
@@ -563,7 +585,7 @@ impl Agent {
 
     /// Whether a new check is to start as soon as the endpoint's pacer allows.
     pub(crate) fn wants_start(&self, now: Instant) -> bool {
-        self.session.wants_start(now)
+        self.session.wants_start(&self.core, now)
     }
 
     /// When something is due; `paced` leaves out new checks, which wait for the pacer.
@@ -745,6 +767,11 @@ impl Agent {
     /// Takes the changes of our ufrags since the last call.
     pub(crate) fn take_ufrag_change(&mut self) -> Option<UfragChange> {
         self.core.ufrags.pop()
+    }
+
+    /// Whether a new generation began since the last call, whose candidates are to be gathered.
+    pub(crate) fn take_regather(&mut self) -> bool {
+        core::mem::take(&mut self.core.regather)
     }
 
     /// Whether remote addresses were forgotten since the last call.

@@ -20,7 +20,8 @@ use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
 use crate::net::{
-    AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical, is_deprecated,
+    AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
+    is_deprecated,
 };
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
@@ -118,7 +119,7 @@ impl Endpoint {
         let id = SocketId(u32::try_from(self.sockets.len()).unwrap_or(u32::MAX));
         self.gatherer.add_socket(id, socket.address);
         let base = base_of(&socket);
-        self.sockets.push(Some(socket));
+        push_exact(&mut self.sockets, Some(socket));
         for index in 0..self.slots.len() {
             let wanted =
                 self.slots.get(index).and_then(|slot| slot.agent.as_ref()).is_some_and(|agent| {
@@ -174,20 +175,14 @@ impl Endpoint {
         let (index, generation) = self.free_slot();
         let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         let (sockets, bases) = self.bases_for(&config);
-        self.gatherer.gather();
-        let pending = self.gatherer.is_pending(|socket| sockets.contains(&socket));
-        let gathers = pending && config.mode == crate::config::Mode::Full;
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
-        let agent = Core::new(&mut cx, config, &bases, gathers);
+        let agent = Core::new(&mut cx, config, &bases);
         self.routes.add_ufrag(agent.ufrag(), id.index);
-        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
-            slot.gathering = gathers.then_some(Gathering { until });
         }
-        self.add_known_mappings(index);
-        self.touch(index);
+        self.begin_gathering(index);
         id
     }
 
@@ -197,7 +192,7 @@ impl Endpoint {
             let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
             return (index, generation);
         }
-        self.slots.push(Slot {
+        let slot = Slot {
             generation: 0,
             agent: None,
             bases: Vec::new(),
@@ -205,7 +200,8 @@ impl Endpoint {
             gathering: None,
             ready: false,
             paced: false,
-        });
+        };
+        push_exact(&mut self.slots, slot);
         (self.slots.len() - 1, 0)
     }
 
@@ -252,6 +248,9 @@ impl Endpoint {
     }
 
     fn advance(&mut self) {
+        if self.gatherer.deadline().is_some_and(|at| at <= self.now) {
+            self.release_mappings();
+        }
         while let Some(gathered) = self.gatherer.handle_timeout(self.now) {
             self.take_gathered(gathered);
         }
@@ -295,13 +294,14 @@ impl Endpoint {
         }
     }
 
-    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` has less than 640
-    /// octets, which hold every packet: then nothing is lost, and it is still due.
+    /// Encodes the next packet into `buf`; `None` when there is none. `buf` has at least
+    /// [`MIN_TRANSMIT`] octets; into a shorter one nothing is written.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
-        self.clock(now);
-        if buf.len() < LONGEST_PACKET {
+        if buf.len() < MIN_TRANSMIT {
+            debug_assert!(false, "a buffer of {} octets is too short", buf.len());
             return None;
         }
+        self.clock(now);
         self.advance();
         let transmit = self.next_transmit(buf)?;
         self.stats.stun_sent += 1;
@@ -411,7 +411,12 @@ impl Endpoint {
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            // Events are rare once all is connected.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. Packets and events that
@@ -530,10 +535,6 @@ impl Endpoint {
     }
 }
 
-/// Octets that hold every packet: a check with the longest ufrags has 604, a request to a server
-/// with the longest SOFTWARE 540.
-const LONGEST_PACKET: usize = 640;
-
 /// Gathering never takes longer.
 const GATHER_LIMIT: core::time::Duration = core::time::Duration::from_secs(5);
 
@@ -550,6 +551,14 @@ impl Slot {
 fn base_among(bases: &[SocketId], socket: SocketId) -> Option<BaseId> {
     let index = bases.iter().position(|known| *known == socket)?;
     u16::try_from(index).ok().map(BaseId)
+}
+
+/// Adds to a list that often has one entry alone, without room for three more.
+fn push_exact<T>(list: &mut Vec<T>, entry: T) {
+    if list.len() == list.capacity() && list.len() < 4 {
+        list.reserve_exact(1);
+    }
+    list.push(entry);
 }
 
 fn base_of(socket: &Socket) -> BaseConfig {

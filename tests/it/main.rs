@@ -1,5 +1,4 @@
-//! What the RFCs demand, one file for each, one test for each claim.
-
+//! What the RFCs demand, one module for each, one test for each claim.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,10 +8,12 @@
 )]
 
 mod harness;
+mod rfc5769;
 mod rfc8421;
 mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8489;
 mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;

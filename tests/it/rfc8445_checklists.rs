@@ -850,19 +850,6 @@ fn credentials_that_do_not_fit_into_a_message_are_refused() {
     assert_eq!(world.requests_from(BASE).len(), 1);
 }
 
-/// A buffer that is too short loses nothing and ends the call.
-#[test]
-fn a_short_buffer_gets_no_packet_and_loses_none() {
-    let (mut world, party, hand) = one(Role::Controlling, &[BASE]);
-    let now = world.now;
-    let endpoint = world.endpoint(party.node);
-    endpoint.agent_mut(now, party.agent).unwrap().set_remote_description(&hand.plain()).unwrap();
-    let mut short = [0; 40];
-    assert!(endpoint.poll_transmit(now, &mut short).is_none());
-    let mut buf = [0; 1_280];
-    assert!(endpoint.poll_transmit(now, &mut buf).is_some());
-}
-
 /// PRIORITY of local candidates never matters to the order more than the pair does: a peer that
 /// signals absurd priorities breaks nothing.
 #[test]
