@@ -398,8 +398,10 @@ impl Session {
                 _,
             ) => false,
         };
-        if again {
-            self.trigger(id);
+        match (again, nominating) {
+            (true, true) => self.trigger(id),
+            (true, false) => self.check_again(id),
+            (false, _) => {}
         }
     }
 

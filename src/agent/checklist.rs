@@ -9,7 +9,15 @@ use super::Core;
 use super::local::{Base, BaseId};
 use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, pair_priority};
 use super::remote::{RemoteCandidate, RemoteId};
-use super::session::{ChecklistState, Session};
+use super::session::{Checklist, ChecklistState, Session};
+
+/// Why a pair is checked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Triggered,
+    Again,
+    Ordinary,
+}
 
 /// A pair that could be formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,26 +247,42 @@ impl Session {
     /// Queues a pair for a triggered check, once. [rfc8445-6.1.4.1-p1]
     pub(super) fn trigger(&mut self, id: PairId) {
         let Some(pair) = self.pairs.get_mut(id) else { return };
-        if pair.triggered {
-            return;
+        pair.triggered = true;
+        let stream = pair.component.stream();
+        if let Some(checklist) = self.checklist_mut(stream)
+            && !checklist.triggered.contains(&id)
+        {
+            checklist.retries.retain(|queued| *queued != id);
+            checklist.triggered.push_back(id);
         }
+    }
+
+    /// Queues a pair for another check of our own accord. These take turns with the ordinary
+    /// checks, so that addresses that never answer do not keep others from being checked at all.
+    pub(super) fn check_again(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.triggered) else { return };
         pair.triggered = true;
         let stream = pair.component.stream();
         if let Some(checklist) = self.checklist_mut(stream) {
-            checklist.triggered.push_back(id);
+            checklist.retries.push_back(id);
         }
     }
 
     /// The pair that the checklist of a stream would check next.
     /// [rfc8445-6.1.4.2-p2] [rfc8445-6.1.4.2-p3] [rfc8445-6.1.4.2-p4]
-    fn next_of(&self, stream: usize) -> Option<PairId> {
+    fn next_of(&self, stream: usize) -> Option<(PairId, Cause)> {
         let checklist = &self.streams.get(stream)?.checklist;
         if let Some(triggered) = checklist.triggered.front() {
-            return Some(*triggered);
+            return Some((*triggered, Cause::Triggered));
         }
-        if checklist.state != ChecklistState::Running {
-            return None;
+        let again = checklist.retries.front().map(|id| (*id, Cause::Again));
+        if checklist.state != ChecklistState::Running || again.is_some() && !checklist.again_last {
+            return again;
         }
+        self.ordinary_of(checklist).map(|id| (id, Cause::Ordinary)).or(again)
+    }
+
+    fn ordinary_of(&self, checklist: &Checklist) -> Option<PairId> {
         let in_state = |state: PairState| {
             move |id: &&PairId| self.pairs.get(**id).is_some_and(|pair| pair.state == state)
         };
@@ -293,8 +317,15 @@ impl Session {
         let count = self.streams.len();
         for step in 0..count {
             let stream = (self.turn + step) % count.max(1);
-            let Some(id) = self.next_of(stream) else { continue };
+            let Some((id, cause)) = self.next_of(stream) else { continue };
             self.turn = (stream + 1) % count.max(1);
+            if let Some(stream) = self.streams.get_mut(stream) {
+                match cause {
+                    Cause::Triggered => {}
+                    Cause::Again => stream.checklist.again_last = true,
+                    Cause::Ordinary => stream.checklist.again_last = false,
+                }
+            }
             self.unqueue(id);
             return Some(id);
         }

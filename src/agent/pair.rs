@@ -86,13 +86,24 @@ pub(super) struct Pair {
     pub(super) state: PairState,
     /// How often a check of the peer's brought the pair back after it had failed.
     pub(super) revivals: u8,
-    /// Whether a check of this pair waits in the triggered-check queue.
+    /// Whether a check of this pair waits in one of the queues.
     pub(super) triggered: bool,
     /// Controlled: the peer nominated the pair, and our check of it is to succeed first.
     pub(super) nomination_pending: Option<Nominated>,
     pub(super) valid: Option<Valid>,
     pub(super) counters: PairCounters,
     pub(super) last_sent: Instant,
+}
+
+impl Pair {
+    /// The state as it is reported: a pair whose next check is queued waits, though an earlier
+    /// one may still be answered. [rfc8445-7.3.1.4-1]
+    pub(super) fn state_kind(&self) -> PairStateKind {
+        match self.state {
+            PairState::InProgress { .. } if self.triggered => PairStateKind::Waiting,
+            state => state.kind(),
+        }
+    }
 }
 
 /// A nomination that was received: with the value of the renomination extension, if any.

@@ -50,6 +50,10 @@ pub(super) struct Checklist {
     pub(super) order: Vec<PairId>,
     /// [rfc8445-6.1.4.1-p1]
     pub(super) triggered: VecDeque<PairId>,
+    /// Pairs whose last check had no answer yet, and that are to be checked again.
+    pub(super) retries: VecDeque<PairId>,
+    /// The last check that nobody triggered was of that kind.
+    pub(super) again_last: bool,
 }
 
 /// A data stream: the peer's end, and the checklist.
@@ -170,6 +174,8 @@ impl Session {
             state: ChecklistState::Running,
             order: Vec::new(),
             triggered: VecDeque::new(),
+            retries: VecDeque::new(),
+            again_last: false,
         };
         let stream = Stream { remote: None, checklist };
         Self {
@@ -275,6 +281,7 @@ impl Session {
         let stream = pair.component.stream();
         if let Some(checklist) = self.checklist_mut(stream) {
             checklist.triggered.retain(|queued| *queued != id);
+            checklist.retries.retain(|queued| *queued != id);
         }
     }
 
@@ -298,6 +305,7 @@ impl Session {
             stream.remote = None;
             stream.checklist.order = Vec::new();
             stream.checklist.triggered = VecDeque::new();
+            stream.checklist.retries = VecDeque::new();
         }
         for component in &mut self.components {
             component.selected = None;
@@ -330,6 +338,7 @@ impl Session {
         for stream in &mut self.streams {
             stream.checklist.order.shrink_to_fit();
             stream.checklist.triggered.shrink_to_fit();
+            stream.checklist.retries.shrink_to_fit();
             if let Some(remote) = &mut stream.remote {
                 remote.shrink();
             }
@@ -358,6 +367,7 @@ impl Session {
         self.free_unselected(core);
         for stream in &mut self.streams {
             stream.checklist.triggered.clear();
+            stream.checklist.retries.clear();
             stream.checklist.order.clear();
         }
         for component in &mut self.components {
