@@ -7,7 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
 mod rfc5769;
+mod rfc8421;
+mod rfc8445_checklists;
+mod rfc8445_checks;
+mod rfc8445_gathering;
 mod rfc8489;
 mod rfc8838_sdp;
 mod rfc8839;
