@@ -93,7 +93,8 @@ impl Local {
     }
 
     /// Adds the bases known at the start and gives them their local preferences: families and
-    /// interfaces interleaved, unreliable ones last. [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
+    /// interfaces interleaved, unreliable ones last; a single address has 65535.
+    /// [rfc8445-5.1.2.1-4] [rfc8445-5.2-8] [rfc8421-1-p1] [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
     /// [rfc8445-B.9-1]
     pub(super) fn add_bases(&mut self, configs: &[BaseConfig]) {
         let mut order: Vec<usize> = (0..configs.len()).collect();
@@ -244,6 +245,7 @@ impl Local {
 
     /// The priority of a new candidate: by the base's preference, lowered until no other candidate
     /// of the component has it, since several servers may each give one. [rfc8445-5.1.2-1a]
+    /// [rfc8445-5.2-6]
     fn unused_priority(&self, kind: CandidateKind, base: &Base) -> u32 {
         let mut preference = base.local_preference.max(1);
         loop {
@@ -260,7 +262,7 @@ impl Local {
     }
 
     /// The foundation of a candidate: the number of the first one with the same type, base IP
-    /// address and server. [rfc8445-5.1.1.3-p1]
+    /// address and server. [rfc8445-5.1.1.3-p1] [rfc8445-5.2-5a] [rfc8445-5.2-5b]
     fn foundation(&mut self, kind: CandidateKind, base: IpAddr, server: Option<IpAddr>) -> u16 {
         let known = self.candidates.iter().find(|known| {
             known.kind == kind
@@ -279,6 +281,14 @@ impl Local {
         self.candidates()
             .find(|(_, candidate)| candidate.base == base && candidate.address == address)
             .map(|(id, _)| id)
+    }
+
+    /// Whether a component has a candidate with this IP address.
+    pub(super) fn offers(&self, component: ComponentId, ip: IpAddr) -> bool {
+        self.candidates.iter().any(|known| {
+            known.address.ip() == ip
+                && self.base(known.base).is_some_and(|base| base.component == component)
+        })
     }
 
     /// How many peer-reflexive candidates a base has got.
@@ -305,7 +315,7 @@ impl Local {
         Some(candidate)
     }
 
-    /// The related address: the base, unless the base itself is not signalled.
+    /// The related address: the base, unless the base itself is not signalled. [rfc8445-5.3-4]
     /// [rfc8839-5.1-p2] [rfc8839-5.1-6] [rfc8839-5.1-7] [rfc8839-5.1-8] [rfc8839-9.1-1]
     fn related(&self, local: &LocalCandidate) -> Option<SocketAddr> {
         if local.kind == CandidateKind::Host {
