@@ -17,6 +17,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buf = [0; 1500];
     let length = bob.recv(&mut buf).await?;
     println!("bob got {:?}", String::from_utf8_lossy(buf.get(..length).unwrap_or_default()));
-    println!("over {:?}", bob.selected());
     Ok(())
 }

@@ -1,4 +1,11 @@
 //! The driver over real sockets on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 #![cfg(feature = "tokio")]
 
 use std::future::Future;
@@ -6,7 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use floe::config::{Role, Trickle};
+use floe::config::{DataClass, EndpointConfig, Role, Trickle};
 use floe::driver::{
     BindError, ConnectError, Events, InterfaceError, NodeBuilder, PathFilter, SignalRejected,
     TransmitError,
@@ -315,15 +322,28 @@ async fn a_datagram_that_no_path_carries_is_an_error() {
 /// [rfc7983-7-1a]
 #[tokio::test]
 async fn data_that_the_peer_would_not_take_for_data_is_an_error() {
-    let (left, right) = (node().await, node().await);
+    let known = |config: &mut EndpointConfig| config.data_class = DataClass::KnownProtocol;
+    let left = loopback().endpoint(known).bind().await.unwrap();
+    let right = loopback().endpoint(known).bind().await.unwrap();
     let (near, far) = connect(&left, &right).await;
     for first in 0..16 {
-        assert_eq!(near.send(&[first, b'x']).await, Err(TransmitError::FirstOctet));
+        assert_eq!(near.send(&[first, b'x']).await, Err(TransmitError::NotData));
     }
-    assert_eq!(near.send(b"").await, Err(TransmitError::FirstOctet));
+    assert_eq!(near.send(b"").await, Err(TransmitError::NotData));
     for first in 16..=255 {
         say(&near, &far, &[first, b'x']).await;
     }
+}
+
+#[tokio::test]
+async fn data_may_begin_with_any_octet_but_not_as_stun_does() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for first in 0..=255 {
+        say(&near, &far, &[first, b'x']).await;
+    }
+    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    assert_eq!(near.send(&stun).await, Err(TransmitError::NotData));
 }
 
 #[tokio::test]

@@ -1,4 +1,11 @@
 //! The tool as its users meet it: processes, pipes, exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
 #![cfg(feature = "cli")]
 
 use std::process::Stdio;
@@ -63,6 +70,25 @@ async fn gather_lists_candidates_and_ends() {
     assert_eq!((&found[0]["kind"], &found[0]["address"]), (&json!("host"), &json!("127.0.0.1")));
     assert!(found[0]["ms"].is_number());
     assert!(found[0]["candidate"].as_str().unwrap().starts_with("candidate:"));
+}
+
+#[tokio::test]
+async fn a_demo_that_cannot_start_still_ends_with_a_result() {
+    let (code, stdout, stderr) = run(&["demo", "--json", "--interface", "no-such-thing"]).await;
+    let objects = objects(&stdout);
+    assert_eq!(code, 1);
+    let result = objects.last().unwrap();
+    assert_eq!((&result["type"], &result["connected"]), (&json!("result"), &json!(false)));
+    assert!(stderr.contains(result["error"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_named_as_the_cause() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("stun:{}", silent.local_addr().unwrap());
+    let (code, stdout, _) = run(&["gather", "--json", "--bind", "127.0.0.1", "--stun", &url]).await;
+    assert_eq!(code, 0);
+    assert!(objects(&stdout).iter().any(|object| object["type"] == "failed"), "{stdout}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::run::Driver;
 use super::shared::{Core, Shared};
 use super::socket::bind;
 use super::url::{Host, StunUrl, UrlError};
-use crate::config::{AgentConfig, EndpointConfig, Role};
+use crate::config::{AgentConfig, DataClass, EndpointConfig, Role};
 use crate::{Endpoint, Server};
 
 /// How long the names of servers may take to be resolved.
@@ -58,10 +58,11 @@ impl core::fmt::Debug for NodeBuilder {
 
 impl Default for NodeBuilder {
     fn default() -> Self {
+        let endpoint = EndpointConfig { data_class: DataClass::Any, ..EndpointConfig::default() };
         Self {
             servers: Vec::new(),
             seed: None,
-            endpoint: EndpointConfig::default(),
+            endpoint,
             filter: None,
             options: Options {
                 policy: InterfacePolicy::default(),

@@ -248,8 +248,8 @@ impl Connection {
 
     /// Sends one datagram on the pair in use; waits while the socket is full.
     ///
-    /// Data shares its port with STUN, told apart by the first octet, which must be 16 or more:
-    /// so it is with DTLS, RTP, QUIC and text. [RFC 7983]
+    /// Data shares its port with STUN, told apart by the magic cookie, so any protocol may go here.
+    /// A node configured for known protocols alone refuses others. [RFC 7983]
     ///
     /// `Ok` says that it left, not that it arrived. Dropped early, it was sent whole or not at all.
     ///
@@ -262,7 +262,7 @@ impl Connection {
             match sent {
                 DataSent::Done => return Ok(()),
                 DataSent::TooLong => return Err(TransmitError::TooLong),
-                DataSent::FirstOctet => return Err(TransmitError::FirstOctet),
+                DataSent::NotData => return Err(TransmitError::NotData),
                 DataSent::Refused(error) => return Err(self.refused(error)),
                 DataSent::Full(socket) => {
                     let _ = socket.writable().await;
@@ -281,7 +281,7 @@ impl Connection {
         match self.shared().lock().send_data(self.link().agent, data) {
             DataSent::Done | DataSent::Full(_) => Ok(()),
             DataSent::TooLong => Err(TransmitError::TooLong),
-            DataSent::FirstOctet => Err(TransmitError::FirstOctet),
+            DataSent::NotData => Err(TransmitError::NotData),
             DataSent::Refused(error) => Err(self.refused(error)),
         }
     }

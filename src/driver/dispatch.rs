@@ -6,7 +6,8 @@ use tracing::{debug, info};
 
 use super::ConnectionEvent;
 use super::node::restart_on_fresh_sockets;
-use super::shared::{Core, Shared};
+use super::shared::{Core, Member, Shared};
+use crate::candidate::Candidate;
 use crate::config::Role;
 use crate::event::{AgentState, Event, RestartReason};
 use crate::net::AgentId;
@@ -26,11 +27,12 @@ impl Core {
         match event {
             Event::LocalCandidate { agent, stream, candidate } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };
-                member.link.event(ConnectionEvent::LocalCandidate(candidate.clone()));
+                member.tell(&candidate);
                 member.negotiation.found(stream, candidate);
                 member.link.nudge();
             }
             Event::GatheringComplete { agent } => {
+                self.tell_candidates(agent);
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.negotiation.gathered();
                 member.link.event(ConnectionEvent::GatheringComplete);
@@ -63,8 +65,10 @@ impl Core {
                 let gathered = self.has_gathered(agent);
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.negotiation.restarted(gathered);
+                member.told.clear();
                 member.link.event(ConnectionEvent::Restarting { by_peer: true });
                 member.link.nudge();
+                self.tell_candidates(agent);
             }
             Event::RestartRecommended { agent, reason } => {
                 if let Some(member) = self.members.get(&agent) {
@@ -76,6 +80,18 @@ impl Core {
                 if let Some(member) = self.members.get(&agent) {
                     member.link.event(ConnectionEvent::RoleChanged(role));
                 }
+            }
+        }
+    }
+
+    /// Tells the application of our candidates that are known without an event of their own:
+    /// those that were there from the start, or that a restart took over.
+    pub(super) fn tell_candidates(&mut self, agent: AgentId) {
+        let description = self.endpoint.agent(agent).map(|agent| agent.local_description());
+        let Some(member) = self.members.get_mut(&agent) else { return };
+        for stream in description.into_iter().flat_map(|description| description.streams) {
+            for candidate in &stream.candidates {
+                member.tell(candidate);
             }
         }
     }
@@ -146,8 +162,10 @@ impl Core {
         info!(%agent, "restarting");
         member.negotiation.restarted(gathered);
         member.negotiation.offer();
+        member.told.clear();
         member.link.event(ConnectionEvent::Restarting { by_peer: false });
         member.link.nudge();
+        self.tell_candidates(agent);
         self.wake_driver();
     }
 
@@ -161,5 +179,19 @@ impl Core {
             member.link.end();
         }
         self.wake_driver();
+    }
+}
+
+impl Member {
+    /// Tells the application of a candidate of ours, once a generation.
+    fn tell(&mut self, candidate: &Candidate) {
+        let known = self.told.iter().any(|told| {
+            (told.kind, told.component, &told.address)
+                == (candidate.kind, candidate.component, &candidate.address)
+        });
+        if !known {
+            self.told.push(candidate.clone());
+            self.link.event(ConnectionEvent::LocalCandidate(candidate.clone()));
+        }
     }
 }

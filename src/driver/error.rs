@@ -146,10 +146,10 @@ pub enum TransmitError {
     UnknownComponent,
     /// The datagram is longer than the path carries: send less at a time.
     TooLong,
-    /// The datagram is empty or begins with an octet below 16, which on a port that ICE shares
-    /// means STUN or nothing known, so the peer would drop it: put another octet first.
-    /// [rfc7983-7-1a]
-    FirstOctet,
+    /// The datagram begins as a STUN message does, or, where the endpoint is configured for known
+    /// protocols alone ([`DataClass::KnownProtocol`](crate::config::DataClass)), as none of them:
+    /// the peer would not take it for data. Put another octet first. [rfc7983-7-1a]
+    NotData,
     /// The connection is closed.
     Closed,
 }
@@ -161,9 +161,8 @@ impl fmt::Display for TransmitError {
             Self::ConsentExpired => "the peer's consent expired; restart",
             Self::UnknownComponent => "the agent has no such component",
             Self::TooLong => "the datagram is longer than the path carries",
-            Self::FirstOctet => {
-                "an empty datagram, or one that begins with an octet below 16, is not taken for \
-                 data; put another octet first"
+            Self::NotData => {
+                "the peer would not take the datagram for data; put another octet first"
             }
             Self::Closed => "the connection is closed",
         })

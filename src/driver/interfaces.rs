@@ -107,7 +107,9 @@ struct Found {
 
 /// Asks the system for its addresses and chooses; takes a few milliseconds of system calls.
 pub(super) fn enumerate(policy: &InterfacePolicy) -> Result<Vec<Base>, InterfaceError> {
-    let interfaces = netdev::get_interfaces();
+    let mut interfaces = netdev::get_interfaces();
+    // The system's order, whatever order they come in.
+    interfaces.sort_by_key(|interface| interface.index);
     let mut found = Vec::new();
     let mut names = Vec::new();
     for interface in &interfaces {

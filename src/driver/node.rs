@@ -145,9 +145,11 @@ impl Node {
                 negotiation,
                 restarts: 0,
                 session: session_id(),
+                told: Vec::new(),
                 early: Vec::new(),
             };
             core.members.insert(agent, member);
+            core.tell_candidates(agent);
             let (running, ended) = watch::channel(());
             if core.closing {
                 core.close(agent);

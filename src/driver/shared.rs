@@ -19,7 +19,7 @@ use super::negotiation::Negotiation;
 use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
-use crate::demux::Class;
+use crate::candidate::Candidate;
 use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
 use crate::time::Instant;
 
@@ -61,6 +61,8 @@ pub(super) struct Member {
     /// Restarts of our own accord since the connection could send last.
     pub(super) restarts: u8,
     pub(super) session: u64,
+    /// Our candidates of this generation that the application was told of.
+    pub(super) told: Vec<Candidate>,
     /// Candidates of the peer that came before its description.
     pub(super) early: Vec<crate::signaling::CandidateInit>,
 }
@@ -297,9 +299,8 @@ impl Core {
         else {
             return DataSent::TooLong;
         };
-        match Class::of(data) {
-            Class::Stun | Class::Unknown => return DataSent::FirstOctet,
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {}
+        if !self.endpoint.config().data_class.admits(data) {
+            return DataSent::NotData;
         }
         let now = self.clock.now();
         let mut buffer = core::mem::take(&mut self.buffer);
@@ -353,7 +354,7 @@ pub(super) enum DataSent {
     /// It is longer than the path carries.
     TooLong,
     /// The peer would not take it for data.
-    FirstOctet,
+    NotData,
     /// The agent has no pair for it.
     Refused(crate::SendError),
 }

@@ -125,6 +125,16 @@ impl Endpoint {
         self.with_agent(index, |agent, cx, _| agent.gathering_complete(cx));
     }
 
+    /// When nobody waits any more, what has not answered is given up.
+    pub(super) fn abandon_servers(&mut self) {
+        if self.slots.iter().any(|slot| slot.gathering.is_some()) {
+            return;
+        }
+        while let Some(gathered) = self.gatherer.abandon() {
+            self.take_gathered(gathered);
+        }
+    }
+
     pub(super) fn forget_gathering_transactions(&mut self) {
         while let Some(id) = self.gatherer.take_ended() {
             self.routes.remove_transaction(id);

@@ -46,16 +46,16 @@ impl Endpoint {
             return Received::Dropped(DropReason::UnknownSocket);
         }
         let class = Class::of(datagram);
-        match class {
-            Class::Stun => match self.handle_stun(socket, from, datagram) {
-                Ok(()) => Received::Handled,
-                Err(reason) => Received::Dropped(reason),
-            },
-            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
+        if self.config.data_class.admits(datagram) {
             // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
-                self.handle_data(socket, from, class, datagram)
-            }
+            return self.handle_data(socket, from, class, datagram);
+        }
+        if class != Class::Stun {
+            return Received::Dropped(DropReason::UnknownClass);
+        }
+        match self.handle_stun(socket, from, datagram) {
+            Ok(()) => Received::Handled,
+            Err(reason) => Received::Dropped(reason),
         }
     }
 

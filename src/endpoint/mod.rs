@@ -237,6 +237,12 @@ impl Endpoint {
         Some(AgentMut::new(self, id))
     }
 
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
     /// Counters of the endpoint.
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {
@@ -273,6 +279,7 @@ impl Endpoint {
         let over = self.slots.get(place).and_then(|slot| slot.gathering);
         if over.is_some_and(|gathering| now >= gathering.until) {
             self.finish_gathering(place);
+            self.abandon_servers();
         }
         let Some(slot) = self.slots.get_mut(place) else { return };
         let Some(agent) = &slot.agent else {
@@ -316,9 +323,14 @@ impl Endpoint {
                 return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
             }
         }
-        if let Some(transmit) = self.poll_gatherer(buf) {
-            return Some(transmit);
+        if self.pacer.agents_turn() {
+            return self.poll_agents(buf);
         }
+        self.poll_gatherer(buf).or_else(|| self.poll_agents(buf))
+    }
+
+    /// Takes a packet of the agents, else one of gathering.
+    fn poll_agents(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         loop {
             if let Some(transmit) = self.poll_ready(buf) {
                 return Some(transmit);

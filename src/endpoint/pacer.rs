@@ -28,7 +28,7 @@ impl Pacer {
             interval: interval.max(FLOOR),
             line: VecDeque::new(),
             turn: None,
-            gathered: false,
+            gathered: true,
         }
     }
 
@@ -44,6 +44,11 @@ impl Pacer {
     /// Whether gathering may start: it takes turns with the agents.
     pub(super) fn gathering_may_start(&self, now: Instant) -> bool {
         self.may_start(now) && !(self.gathered && self.has_line())
+    }
+
+    /// Whether the next start is an agent's, if one waits: as it is at first.
+    pub(super) fn agents_turn(&self) -> bool {
+        self.gathered
     }
 
     pub(super) fn agent_started(&mut self, now: Instant) {

@@ -130,9 +130,9 @@ impl fmt::Display for SignalError {
             Self::NotJson { column } => {
                 write!(f, "the message is not JSON (column {column}); send one object on one line")
             }
-            Self::NotAnObject => {
-                f.write_str("the message is not an object; send {\"type\":\"offer\",\"sdp\":\"…\"}")
-            }
+            Self::NotAnObject => f.write_str(
+                "the message is not an object; send {\"type\":\"offer\",\"sdp\":\"...\"}",
+            ),
             Self::UnknownType => f.write_str(
                 "the \"type\" is not known; signals are \"offer\", \"answer\" and \"candidate\"",
             ),

@@ -1,6 +1,5 @@
 //! `floe demo`: two agents on this machine connect, lose their path, and recover.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::Failure;
 use crate::options::Network;
 use crate::output::{
     Output, candidate_json, candidate_text, kind, millis, pair_json, pair_state, selected_json,
-    state,
+    state, within,
 };
 use crate::stun_server::StunServer;
 
@@ -82,36 +81,33 @@ struct Demo {
 }
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let output = Output::new(options.json);
-    match timeout(LIMIT, play(options, output)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::runtime("the demo did not end within 58 s; run it again with -v")),
-    }
-}
-
-async fn play(options: Options, mut output: Output) -> Result<(), Failure> {
-    if !output.is_json() {
-        output.line("Two agents in this process, real UDP sockets, signalling in memory.\n");
-    }
+    let mut output = Output::new(options.json);
     let mut result = json!({ "type": "result", "connected": false });
-    let outcome = async {
-        let mut demo = Demo::start(&options, output).await?;
-        let outcome = demo.play(&mut result).await;
-        demo.left.node.close().await;
-        demo.right.node.close().await;
-        Ok::<_, Failure>((demo.output, outcome))
-    };
-    let (mut output, outcome) = outcome.await?;
+    let played = timeout(LIMIT, play(&options, output.clone(), &mut result)).await;
+    let outcome = played.unwrap_or_else(|_| {
+        Err(Failure::runtime("the demo did not end within 58 s; run it again with -v"))
+    });
     let ms = output.ms();
-    if let (true, Some(members)) = (output.is_json(), result.as_object_mut()) {
-        members.insert("ms".into(), json!(ms));
+    if options.json {
+        set(&mut result, "ms", json!(ms));
         if let Err(failure) = &outcome {
-            members.insert("error".into(), json!(failure.sentence));
+            set(&mut result, "error", json!(failure.sentence));
         }
         output.object(&result);
     } else if outcome.is_ok() {
         output.line(&format!("\nAll of it worked, in {:.1} s.", ms / 1e3));
     }
+    outcome
+}
+
+async fn play(options: &Options, mut output: Output, result: &mut Value) -> Result<(), Failure> {
+    if !options.json {
+        output.line("Two agents in this process, real UDP sockets, signalling in memory.\n");
+    }
+    let mut demo = Demo::start(options, output).await?;
+    let outcome = demo.play(result).await;
+    demo.left.node.close().await;
+    demo.right.node.close().await;
     outcome
 }
 
@@ -403,19 +399,6 @@ async fn next<'s>(
         side.state = *now;
     }
     Ok((side, event))
-}
-
-/// Bounds `work`, and shows on stderr that time passes.
-async fn within<F: Future>(limit: Duration, what: &str, work: F) -> Option<F::Output> {
-    let began = Instant::now();
-    let mut work = std::pin::pin!(work);
-    loop {
-        match timeout(Duration::from_secs(1), &mut work).await {
-            Ok(outcome) => return Some(outcome),
-            Err(_) if began.elapsed() >= limit => return None,
-            Err(_) => eprintln!("floe: {what} ... {} s", began.elapsed().as_secs()),
-        }
-    }
 }
 
 fn set(object: &mut Value, member: &str, value: Value) {

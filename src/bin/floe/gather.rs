@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::options::Network;
-use crate::output::{Output, candidate_json, candidate_text};
+use crate::output::{Output, candidate_json, candidate_text, within};
 
 /// Gathering ends by itself within five seconds; this is for when it does not.
 const LIMIT: Duration = Duration::from_secs(8);
@@ -43,8 +43,12 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
             }
         }
     };
-    if tokio::time::timeout(LIMIT, gather).await.is_err() {
+    if within(LIMIT, "asking the servers", gather).await.is_none() {
         return Err(Failure::runtime("gathering did not end; try without --stun, and report this"));
+    }
+    if options.network.has_stun() && node.stats().stun_received == 0 {
+        let reason = "no server answered; check the URL, and whether UDP may leave this network";
+        output.step("", "failed", reason, json!({ "type": "failed", "reason": reason }));
     }
     connection.close().await;
     node.close().await;

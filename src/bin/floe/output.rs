@@ -1,5 +1,6 @@
 //! What the tool prints: lines for people, or JSON objects for programs.
 
+use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use floe::candidate::{Candidate, CandidateKind};
 use floe::event::{PairEnd, SelectedPair};
 use floe::stats::{AgentStats, CandidateStats, PairStateKind, PairStats};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Writes to stdout and remembers when the command began.
+#[derive(Clone)]
 pub(crate) struct Output {
     json: bool,
     began: Instant,
@@ -197,4 +199,17 @@ pub(crate) fn stats_json(stats: &AgentStats, now: AgentState, dropped: u64) -> V
         "selected_changes": stats.selected_changes,
         "dropped": dropped,
     })
+}
+
+/// Bounds `work`, and shows on stderr that time passes.
+pub(crate) async fn within<F: Future>(limit: Duration, what: &str, work: F) -> Option<F::Output> {
+    let began = Instant::now();
+    let mut work = std::pin::pin!(work);
+    loop {
+        match timeout(Duration::from_secs(1), &mut work).await {
+            Ok(outcome) => return Some(outcome),
+            Err(_) if began.elapsed() >= limit => return None,
+            Err(_) => eprintln!("floe: {what} ... {} s", began.elapsed().as_secs()),
+        }
+    }
 }
