@@ -19,7 +19,7 @@ pub enum CandidateKind {
 }
 
 impl CandidateKind {
-    /// Returns the recommended type preference, 0..=126. [rfc8445-5.1.2.2-1] [rfc8445-5.1.2.1-1a]
+    /// Returns the recommended type preference, 0..=126. [rfc8445-5.1.2.2-1] [rfc8445-5.2-7] [rfc8445-5.1.2.1-1a]
     /// [rfc8445-5.1.2.1-1b] [rfc8445-5.1.2.1-1c] [rfc8445-5.1.2.1-2]
     #[must_use]
     pub const fn type_preference(self) -> u8 {
@@ -35,7 +35,7 @@ impl CandidateKind {
 /// Computes the priority of a candidate: `2^24 × type + 2^8 × local + (256 - component)`.
 ///
 /// `component` is 1..=256; a greater one counts as 256. The result is at least 1.
-/// [rfc8445-5.1.2-1b] [rfc8445-5.1.2-2] [rfc8421-5-p1]
+/// [rfc8445-5.1.2-1b] [rfc8445-5.1.2-2] [rfc8445-5.1.2.1-3] [rfc8421-5-p1]
 #[must_use]
 pub const fn priority(kind: CandidateKind, local_preference: u16, component: u16) -> u32 {
     let component = if component > 256 { 256 } else { component as u32 };

@@ -124,7 +124,8 @@ impl Default for Retransmission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Pairs in the checklist set. Default 100. [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-2]
+    /// Pairs in the checklist set: less where fewer are plausible. Default 100.
+    /// [rfc8445-6.1.2.5-4] [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-2]
     /// [rfc8445-19.5.1-1]
     pub pairs: u16,
     /// Remote candidates per generation. Default 64. [rfc8445-19.5.1-2]
@@ -169,10 +170,12 @@ impl Default for Limits {
 #[non_exhaustive]
 pub struct AgentConfig {
     /// The initial role; the agent that sent the offer is controlling. [rfc8445-6.1.1-1a]
+    /// [rfc8445-6.1.1-1b]
     pub role: Role,
     /// Full or lite. Default full.
     pub mode: Mode,
-    /// How many components each data stream has, 1..=256. Default one stream of one component.
+    /// How many components each data stream has, 1..=256, numbered from 1. Default one stream of
+    /// one component. [rfc8445-5.1.1.1-3]
     pub streams: Vec<u16>,
     /// The sockets to use, `None` for all of the endpoint.
     pub sockets: Option<Vec<SocketId>>,

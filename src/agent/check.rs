@@ -528,7 +528,7 @@ impl Session {
         }
     }
 
-    /// [rfc8445-7.2.5.3.2-p1] [rfc8445-7.2.5.3.2-p2] [rfc8445-7.2.5.3.3-p1]
+    /// [rfc8445-7.2.5.3.2-p1] [rfc8445-7.2.5.3.3-p1]
     fn check_succeeded(
         &mut self,
         check: &Check,

@@ -125,8 +125,8 @@ impl Local {
 
     /// Gives all usable bases their local preferences: families and interfaces interleaved,
     /// unreliable ones last, and of two ports on one address the newer first, as the older may be
-    /// what a restart is to get away from. [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
-    /// [rfc8445-B.9-1]
+    /// what a restart is to get away from. A single address has 65535. [rfc8445-5.1.2.1-4]
+    /// [rfc8445-5.2-8] [rfc8421-1-p1] [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2] [rfc8445-B.9-1]
     fn assign_preferences(&mut self) {
         let mut order: Vec<usize> = (0..self.bases.len())
             .filter(|&index| self.bases.get(index).is_some_and(|base| base.usable))
@@ -250,6 +250,7 @@ impl Local {
 
     /// The priority of a new candidate: by the base's preference, lowered until no other candidate
     /// of the component has it, since several servers may each give one. [rfc8445-5.1.2-1a]
+    /// [rfc8445-5.2-6]
     fn unused_priority(&self, kind: CandidateKind, base: &Base) -> u32 {
         let mut preference = base.local_preference.max(1);
         loop {
@@ -266,7 +267,7 @@ impl Local {
     }
 
     /// The foundation of a candidate: the number of the first one with the same type, base IP
-    /// address and server. [rfc8445-5.1.1.3-p1]
+    /// address and server. [rfc8445-5.1.1.3-p1] [rfc8445-5.2-5a] [rfc8445-5.2-5b]
     fn foundation(&mut self, kind: CandidateKind, base: IpAddr, server: Option<IpAddr>) -> u16 {
         let known = self.candidates.iter().find(|known| {
             known.kind == kind
@@ -285,6 +286,14 @@ impl Local {
         self.candidates()
             .find(|(_, candidate)| candidate.base == base && candidate.address == address)
             .map(|(id, _)| id)
+    }
+
+    /// Whether a component has a candidate with this IP address.
+    pub(super) fn offers(&self, component: ComponentId, ip: IpAddr) -> bool {
+        self.candidates.iter().any(|known| {
+            known.address.ip() == ip
+                && self.base(known.base).is_some_and(|base| base.component == component)
+        })
     }
 
     /// How many peer-reflexive candidates a base has got.
@@ -311,7 +320,7 @@ impl Local {
         Some(candidate)
     }
 
-    /// The related address: the base, unless the base itself is not signalled.
+    /// The related address: the base, unless the base itself is not signalled. [rfc8445-5.3-4]
     /// [rfc8839-5.1-p2] [rfc8839-5.1-6] [rfc8839-5.1-7] [rfc8839-5.1-8] [rfc8839-9.1-1]
     fn related(&self, local: &LocalCandidate) -> Option<SocketAddr> {
         if local.kind == CandidateKind::Host {

@@ -277,9 +277,12 @@ impl Agent {
         Some(id)
     }
 
-    /// Makes the host candidate of a base, unless policy keeps it out. [rfc8445-5.1.1.1-1]
+    /// Makes the host candidate of a base, unless policy keeps it out. A lite agent has one for
+    /// each IP address of a component. [rfc8445-5.1.1.1-1] [rfc8445-5.2-1]
     fn add_host(&mut self, cx: &mut Context<'_>, id: BaseId, base: &BaseConfig) {
-        if base.signalled && self.core.config.policy == CandidatePolicy::All {
+        let second =
+            self.core.is_lite() && self.core.local.offers(base.component, base.address.ip());
+        if base.signalled && !second && self.core.config.policy == CandidatePolicy::All {
             self.add_local(cx, CandidateKind::Host, id, base.address, None);
         }
     }

@@ -72,7 +72,7 @@ pub(super) type PairFoundation = (u16, RemoteFoundation);
 ///
 /// A reflexive local candidate stands for its base, so the base and the remote candidate tell
 /// pairs apart, and a valid pair is the checked pair with the local candidate that the peer saw.
-/// [rfc8445-6.1.2.4-1] [rfc8838-10-2] [rfc8838-11-1]
+/// [rfc8445-6.1.2.4-1] [rfc8445-6.1.2.4-p1] [rfc8838-10-2] [rfc8838-11-1]
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub(super) component: ComponentId,
@@ -101,7 +101,11 @@ impl Pair {
     pub(super) fn state_kind(&self) -> PairStateKind {
         match self.state {
             PairState::InProgress { .. } if self.triggered => PairStateKind::Waiting,
-            state => state.kind(),
+            PairState::Frozen
+            | PairState::Waiting
+            | PairState::InProgress { .. }
+            | PairState::Succeeded
+            | PairState::Failed(_) => self.state.kind(),
         }
     }
 }

@@ -16,7 +16,7 @@ impl Agent {
     /// What to signal: credentials, options, and all candidates of this generation so far.
     /// [rfc8445-10-1] [rfc8839-4.2.1.4-1] [rfc8839-4.2.1.4-2] [rfc8839-4.2.1.5-1]
     /// [rfc8839-4.2.5-1] [rfc8839-4.3.1-3] [rfc8839-4.3.1-4] [rfc8839-4.3.2-3] [rfc8839-4.3.2-4]
-    /// [rfc8445-14.2-2] [rfc8838-3-3a] [rfc8838-3-3b] [rfc8840-4-2]
+    /// [rfc8445-14.2-2] [rfc8445-5.3-5] [rfc8838-3-3a] [rfc8838-3-3b] [rfc8840-4-2]
     pub(crate) fn local_description(&self) -> Description {
         let config = &self.core.config;
         let proposes = !self.core.is_lite() && config.ta != TA_DEFAULT;

@@ -43,6 +43,7 @@ impl Session {
         let Some(component) = core.local.base(base).map(|base| base.component) else {
             return Answer::Drop(DropReason::UnknownComponent);
         };
+        // [rfc8445-7.3.1.5-2]
         let Some(priority) = message.priority() else { return Answer::Error(400) };
         if let Some(code) = self.settle_roles(core, cx, message) {
             return Answer::Error(code);

@@ -91,7 +91,7 @@ impl Agent {
         self.determine_role(cx, description.lite);
     }
 
-    /// Against a lite peer the full side controls. [rfc8445-6.1.1-2a] [rfc8445-6.1.1-2b]
+    /// Against a lite peer the full side controls. [rfc8445-6.1.1-6] [rfc8445-6.1.1-2a] [rfc8445-6.1.1-2b]
     /// [rfc8445-6.1.1-4] [rfc8445-6.1.1-5] [rfc8445-9-4]
     fn determine_role(&mut self, cx: &mut Context<'_>, remote_lite: bool) {
         let role = match (self.core.config.mode, remote_lite) {

@@ -255,7 +255,9 @@ impl Session {
             })
     }
 
-    /// Sets the state of a pair, and drops its checks where the state ends them.
+    /// Fails a pair: it is not valid any more, whatever nominated it, and its checks end. Others of
+    /// its foundation stay as they are; the checklist is judged by what is left.
+    /// [rfc8445-7.2.5.2-p1] [rfc8445-7.2.5.3.4-1] [rfc8445-7.2.5.3.4-2] [rfc8445-7.3.1.5-1]
     pub(super) fn fail_pair(&mut self, id: PairId, reason: PairFailure, core: &mut Core) {
         self.cancel_checks(id, core);
         if let Some(pair) = self.pairs.get_mut(id) {

@@ -158,7 +158,8 @@ impl Endpoint {
         self.gatherer.add_server(server)
     }
 
-    /// Adds an agent, and starts its gathering. Its host candidates are known at once.
+    /// Adds an agent, and starts its gathering. Its host candidates are known at once, and
+    /// answer at once. [rfc8445-5.3-7]
     ///
     /// The configuration may be shared between agents. Credentials whose ufrag another agent
     /// uses already, or that no peer would accept, are replaced by drawn ones.
@@ -205,7 +206,8 @@ impl Endpoint {
         (self.slots.len() - 1, 0)
     }
 
-    /// The sockets that an agent uses, as bases. [rfc8445-19.1-1]
+    /// The sockets that an agent uses, as bases: of every component that it has.
+    /// [rfc8445-19.1-1] [rfc8445-5.1.1.1-2] [rfc8445-5.2-4]
     fn bases_for(&self, config: &AgentConfig) -> (Vec<SocketId>, Vec<BaseConfig>) {
         let mut sockets = Vec::new();
         let mut bases = Vec::new();

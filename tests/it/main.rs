@@ -13,6 +13,7 @@ mod rfc8421;
 mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8445_roles;
 mod rfc8489;
 mod rfc8838_sdp;
 mod rfc8839;

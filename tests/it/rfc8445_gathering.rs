@@ -385,7 +385,9 @@ fn an_alternate_server_is_not_followed() {
                     MessageClass::Success => {
                         message.xor_address(AttributeType::XOR_MAPPED_ADDRESS, addr(MAPPED))
                     }
-                    _ => message.error_code(300, "Try Alternate"),
+                    MessageClass::Error | MessageClass::Request | MessageClass::Indication => {
+                        message.error_code(300, "Try Alternate")
+                    }
                 }
             })]
         });
@@ -647,6 +649,19 @@ fn a_lite_agent_offers_host_candidates_alone() {
     assert!(all.iter().all(|candidate| candidate.priority >> 24 == 126));
 }
 
+/// [rfc8445-5.2-1]
+#[test]
+fn a_lite_agent_offers_one_candidate_for_each_address() {
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.mode = Mode::Lite;
+    let mut world = World::new();
+    let sockets = ["192.0.2.1:1000", "192.0.2.1:2000", "192.0.2.2:1000"];
+    let party = world.party(config, &sockets);
+    let offered: Vec<_> =
+        candidates(&world, party).iter().filter_map(Candidate::socket_address).collect();
+    assert_eq!(offered, [addr("192.0.2.1:1000"), addr("192.0.2.2:1000")]);
+}
+
 /// A candidate that is trickled is told of once, in the order found.
 #[test]
 fn candidates_found_later_are_told_of_once() {
@@ -656,9 +671,9 @@ fn candidates_found_later_are_told_of_once() {
     let told: Vec<_> = world
         .events_of(party.node)
         .into_iter()
-        .filter_map(|event| match event {
-            Event::LocalCandidate { candidate, .. } => Some(candidate.kind),
-            _ => None,
+        .filter_map(|event| {
+            let Event::LocalCandidate { candidate, .. } = event else { return None };
+            Some(candidate.kind)
         })
         .collect();
     assert_eq!(told, [CandidateKind::Host, CandidateKind::ServerReflexive]);
