@@ -12,6 +12,7 @@ mod harness;
 mod rfc8421;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8445_nomination;
 mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;
