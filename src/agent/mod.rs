@@ -625,7 +625,12 @@ impl Agent {
         let selected = |session: &Session| {
             session.component(id)?.selected.filter(|pair| fresh(session, *pair))
         };
-        if let Some(pair) = selected(&self.session) {
+        let failed = self
+            .session
+            .streams
+            .get(usize::from(id.stream()))
+            .is_some_and(|stream| stream.checklist.state == session::ChecklistState::Failed);
+        if let Some(pair) = selected(&self.session).filter(|_| !failed) {
             return self.lite_may_send(id).then_some((current, pair));
         }
         if let Some(previous) = self.previous.as_deref()
@@ -633,13 +638,9 @@ impl Agent {
         {
             return Some((previous.generation, pair));
         }
-        let failed = self
-            .session
-            .streams
-            .get(usize::from(id.stream()))
-            .is_some_and(|stream| stream.checklist.state == session::ChecklistState::Failed);
-        if failed {
-            // [rfc8445-12.1-4]
+        // [rfc8445-12.1-4]
+        let component = self.session.component(id).filter(|_| !failed)?;
+        if !self.session.may_choose(component) {
             return None;
         }
         let (pair, _) = self.session.best_valid(id, &self.core, now)?;
@@ -803,10 +804,6 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
         ConsentStep::Expired => {
             session.fail_pair(id, PairFailure::ConsentLost, core);
             session.trace(id, core, cx, "consent expired");
-            if selected && !session.retired {
-                // The checklist has had its time; unless other pairs are being checked, it failed.
-                session.patience_over = true;
-            }
         }
     }
 }

@@ -67,6 +67,9 @@ pub(super) struct Component {
     pub(super) selected_since: Instant,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
+    /// A pair was nominated in this generation. Where renomination is not known to both sides,
+    /// that was the last one. [rfc8445-8.1.1-3]
+    pub(super) concluded: bool,
     /// The greatest value of a nomination that was received.
     pub(super) newest: Option<u32>,
     /// Whether the application was told that it can send.
@@ -160,6 +163,7 @@ impl Session {
                     selected: None,
                     selected_since: now,
                     nominating: None,
+                    concluded: false,
                     newest: None,
                     sendable: false,
                 });
@@ -231,6 +235,18 @@ impl Session {
         self.pairs
             .iter()
             .filter(move |(_, pair)| pair.component == component && pair.valid.is_some())
+    }
+
+    /// Whether a component may use, or nominate, another pair than the one it selected.
+    /// [rfc8445-8.1.1-3] [rfc8445-12.1-2]
+    pub(super) fn may_choose(&self, component: &Component) -> bool {
+        self.renomination || !component.concluded
+    }
+
+    /// Whether a component has no pair, and only new checks could give it one.
+    pub(super) fn lacks_pair(&self, component: &Component) -> bool {
+        component.selected.is_none()
+            && (!self.may_choose(component) || self.valid_pairs(component.id).next().is_none())
     }
 
     pub(super) fn is_selected(&self, id: PairId) -> bool {
