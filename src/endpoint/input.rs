@@ -51,9 +51,11 @@ impl Endpoint {
                 Ok(()) => Received::Handled,
                 Err(reason) => Received::Dropped(reason),
             },
+            // [rfc7983-7-1a] [rfc9443-3-1a] [rfc9443-3-2a]
             Class::Unknown => Received::Dropped(DropReason::UnknownClass),
             // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => {
+            Class::TurnChannel => self.handle_data(socket, from, Class::Quic, datagram),
+            Class::Zrtp | Class::Dtls | Class::Rtp | Class::Quic => {
                 self.handle_data(socket, from, class, datagram)
             }
         }
@@ -262,7 +264,9 @@ impl Endpoint {
             return;
         };
         let owner = u32::try_from(index).unwrap_or(u32::MAX);
-        if self.routes.add_flow(socket, from, owner, base, component) {
+        if self.routes.add_flow(socket, from, owner, base, component)
+            && !slot.flows.contains(&(socket, from))
+        {
             slot.flows.push((socket, from));
         }
     }

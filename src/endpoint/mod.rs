@@ -188,6 +188,28 @@ impl Endpoint {
         id
     }
 
+    /// Gathers for a generation that a restart began. [rfc8445-5.1.1.4-1]
+    fn gather_anew(&mut self, index: usize) {
+        let restarted = self.with_agent(index, |agent, _, _| agent.take_restarted());
+        let Some(slot) = self.slots.get_mut(index).filter(|_| restarted == Some(true)) else {
+            return;
+        };
+        self.gatherer.gather();
+        let full = slot
+            .agent
+            .as_ref()
+            .is_some_and(|agent| agent.config().mode == crate::config::Mode::Full);
+        let pending = full && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
+        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
+        slot.gathering = pending.then_some(Gathering { until });
+        self.add_known_mappings(index);
+        if pending {
+            self.touch(index);
+        } else {
+            self.finish_gathering(index);
+        }
+    }
+
     fn free_slot(&mut self) -> (usize, u32) {
         let free = self.slots.iter().position(|slot| slot.agent.is_none());
         if let Some(index) = free {
@@ -345,7 +367,7 @@ impl Endpoint {
     fn poll_ready(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(index) = self.ready.front().copied() {
             let place = index as usize;
-            let may_start = self.pacer.may_start(self.now);
+            let may_start = self.pacer.may_start_for(index, self.now);
             let outgoing = self
                 .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, buf))
                 .flatten();
@@ -361,6 +383,7 @@ impl Endpoint {
                 return Some(Transmit { socket, to: outgoing.to, range: 0..outgoing.len });
             }
             self.ready.pop_front();
+            self.pacer.pass(index);
             let now = self.now;
             if let Some(slot) = self.slots.get_mut(place) {
                 slot.ready = false;
@@ -477,13 +500,14 @@ impl Endpoint {
                 UfragChange::Removed(ufrag) => self.routes.remove_ufrag(&ufrag, id.index),
             }
         }
+        let mut shared = Vec::new();
         if agent.take_forgot() {
             let bases = &slot.bases;
             let routes = &mut self.routes;
             slot.flows.retain(|(socket, from)| {
                 let known = base_among(bases, *socket).is_some_and(|base| agent.knows(base, *from));
-                if !known {
-                    routes.remove_flow(*socket, *from, id.index);
+                if !known && routes.remove_flow(*socket, *from, id.index) {
+                    shared.push((*socket, *from));
                 }
                 known
             });
@@ -492,7 +516,24 @@ impl Endpoint {
         let deadline =
             earlier(agent.deadline(slot.paced), slot.gathering.map(|gathering| gathering.until));
         self.deadlines.set(id.index, deadline);
+        self.share_again(&shared);
         Some(result)
+    }
+
+    /// One of several agents has left these 5-tuples: they are the others' again.
+    fn share_again(&mut self, flows: &[(SocketId, SocketAddr)]) {
+        for (socket, from) in flows {
+            for (index, slot) in self.slots.iter().enumerate() {
+                if !slot.flows.contains(&(*socket, *from)) {
+                    continue;
+                }
+                let Some(base) = slot.base_of(*socket) else { continue };
+                let component = slot.agent.as_ref().and_then(|agent| agent.component_of(base));
+                if let (Some(component), Ok(index)) = (component, u32::try_from(index)) {
+                    self.routes.add_flow(*socket, *from, index, base, component);
+                }
+            }
+        }
     }
 
     /// Sets an agent's deadline anew.
@@ -508,15 +549,15 @@ impl Endpoint {
         if let Some(agent) = slot.agent.take() {
             self.routes.remove_ufrag(agent.ufrag(), id.index);
         }
-        for (socket, from) in core::mem::take(&mut slot.flows) {
-            self.routes.remove_flow(socket, from, id.index);
-        }
+        let mut flows = core::mem::take(&mut slot.flows);
+        flows.retain(|(socket, from)| self.routes.remove_flow(*socket, *from, id.index));
         slot.bases = Vec::new();
         slot.gathering = None;
         slot.generation = slot.generation.wrapping_add(1);
         slot.paced = false;
         self.pacer.forget(id.index);
         self.deadlines.set(id.index, None);
+        self.share_again(&flows);
         self.release_mappings();
     }
 }

@@ -15,19 +15,33 @@ pub(super) struct Pacer {
     interval: Duration,
     /// The agents that wait for their turn, each once.
     line: VecDeque<u32>,
+    /// The one whose turn it is: nobody else starts before.
+    turn: Option<u32>,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new() }
+        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new(), turn: None }
     }
 
     pub(super) fn may_start(&self, now: Instant) -> bool {
         now >= self.next
     }
 
+    /// Whether `agent` may start now: those that wait in line go first.
+    pub(super) fn may_start_for(&self, agent: u32, now: Instant) -> bool {
+        let free = self.turn.is_none() && self.line.is_empty();
+        self.may_start(now) && (free || self.turn == Some(agent))
+    }
+
     pub(super) fn started(&mut self, now: Instant) {
         self.next = now + self.interval;
+        self.turn = None;
+    }
+
+    /// Ends the turn of an agent that started nothing.
+    pub(super) fn pass(&mut self, agent: u32) {
+        self.turn = self.turn.filter(|turn| *turn != agent);
     }
 
     /// When the next start is allowed.
@@ -42,7 +56,11 @@ impl Pacer {
 
     /// Takes the agent whose turn it is, if a start is allowed.
     pub(super) fn next_in_line(&mut self, now: Instant) -> Option<u32> {
-        if self.may_start(now) { self.line.pop_front() } else { None }
+        if !self.may_start(now) {
+            return None;
+        }
+        self.turn = self.line.pop_front();
+        self.turn
     }
 
     pub(super) fn has_line(&self) -> bool {
@@ -51,5 +69,6 @@ impl Pacer {
 
     pub(super) fn forget(&mut self, agent: u32) {
         self.line.retain(|known| *known != agent);
+        self.pass(agent);
     }
 }
