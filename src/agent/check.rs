@@ -56,6 +56,8 @@ impl Session {
         if let Some(outgoing) = self.send_keepalive(core, cx, buf) {
             return Some(outgoing);
         }
+        // A lite agent never checks.
+        let may_start = may_start && !core.is_lite();
         while may_start && cx.now >= self.next_check && !self.retired {
             let pair = self.take_next()?;
             if let Some(outgoing) = self.start_check(pair, core, cx, buf) {
@@ -729,7 +731,7 @@ impl Session {
             let at = self.pairs.get(id).map(|pair| pair.last_sent + core.tr());
             deadline = earlier(deadline, at);
         }
-        if !paced && self.has_next() {
+        if !paced && !core.is_lite() && self.has_next() {
             deadline = earlier(deadline, Some(self.next_check));
         }
         deadline

@@ -330,6 +330,7 @@ impl Session {
             .filter(|(id, pair)| {
                 pair.component == component
                     && Some(*id) != selected
+                    && core.local.base(pair.base).is_some_and(|base| base.usable)
                     && match pair.state {
                         PairState::Failed(reason) => {
                             reason != crate::event::PairFailure::ConsentLost

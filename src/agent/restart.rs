@@ -167,7 +167,7 @@ impl Agent {
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
             new.sendable = old.sendable;
         }
-        if old.carries_data(cx.now) {
+        if old.carries_data(&self.core, cx.now) {
             self.drop_previous();
             self.previous = Some(Box::new(old));
         } else {
@@ -179,9 +179,9 @@ impl Agent {
         if self.previous.is_none() {
             self.core.local.forget_peer_reflexive();
         }
-        if !self.core.gathering {
-            cx.events.push_back(Event::GatheringComplete { agent: cx.id });
-        }
+        self.core.gathering = true;
+        self.core.restarted = true;
+        self.add_waiting(cx);
     }
 
     /// The new generation has selected its pairs: the old one lives on a little, for packets that
@@ -217,7 +217,8 @@ impl Session {
                 .filter(|(_, pair)| pair.component == component)
                 .max_by_key(|(_, pair)| pair.priority)
                 .map(|(id, _)| id);
-            if let Some(best) = best {
+            let known = self.component(component).and_then(|known| known.selected);
+            if let Some(best) = best.filter(|best| known != Some(*best)) {
                 self.select_lite(best, core, cx);
             }
         }

@@ -74,6 +74,8 @@ pub(super) struct Component {
     pub(super) newest: Option<u32>,
     /// Whether the application was told that it can send.
     pub(super) sendable: bool,
+    /// It could, and cannot any more.
+    pub(super) lost: bool,
 }
 
 /// Why a check was sent.
@@ -166,6 +168,7 @@ impl Session {
                     concluded: false,
                     newest: None,
                     sendable: false,
+                    lost: false,
                 });
             }
         }
@@ -382,14 +385,15 @@ impl Session {
         }
     }
 
-    /// Whether some component has a selected pair with fresh consent.
-    pub(super) fn carries_data(&self, now: Instant) -> bool {
+    /// Whether some component has a selected pair with fresh consent; a lite agent asks for none.
+    /// [rfc8839-4.4.3.2-2]
+    pub(super) fn carries_data(&self, core: &Core, now: Instant) -> bool {
         self.components.iter().any(|component| {
             component
                 .selected
                 .and_then(|id| self.pairs.get(id))
                 .and_then(|pair| pair.valid.as_ref())
-                .is_some_and(|valid| valid.consent.is_fresh(now))
+                .is_some_and(|valid| core.is_lite() || valid.consent.is_fresh(now))
         })
     }
 
