@@ -207,7 +207,7 @@ impl Agent {
 
 impl Session {
     /// Both sides are lite: nobody checks, and the pairs of equal families are simply used, the
-    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b] [rfc8445-8.2-1]
+    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b]
     fn pair_lite_with_lite(&mut self, core: &mut super::Core, cx: &mut Context<'_>) {
         for index in 0..self.components.len() {
             let Some(component) = self.components.get(index).map(|c| c.id) else { return };

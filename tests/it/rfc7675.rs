@@ -33,10 +33,7 @@ fn last_response(world: &World) -> Instant {
 fn states(world: &World, party: Party) -> Vec<AgentState> {
     let of_party = world.events_of(party.node).into_iter();
     of_party
-        .filter_map(|event| match event {
-            Event::State { state, .. } => Some(state),
-            _ => None,
-        })
+        .filter_map(|event| if let Event::State { state, .. } = event { Some(state) } else { None })
         .collect()
 }
 

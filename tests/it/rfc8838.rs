@@ -46,9 +46,8 @@ fn gathering(config: AgentConfig, delay: u64) -> (World, Party) {
 fn trickled(world: &World, party: Party) -> Vec<Candidate> {
     let events = world.events_of(party.node).into_iter();
     events
-        .filter_map(|event| match event {
-            Event::LocalCandidate { candidate, .. } => Some(candidate),
-            _ => None,
+        .filter_map(|event| {
+            if let Event::LocalCandidate { candidate, .. } = event { Some(candidate) } else { None }
         })
         .collect()
 }
@@ -73,7 +72,7 @@ fn an_empty_checklist_runs_and_fills_as_candidates_come() {
 #[test]
 fn a_peer_that_does_not_trickle_has_given_all_its_candidates() {
     let (mut world, agent, hand) = started(Role::Controlling);
-    let mut other = hand.clone();
+    let mut other = hand;
     other.own.ufrag = "plain".into();
     let mut description = other.description(&[]);
     description.streams[0].end_of_candidates = false;
@@ -301,7 +300,7 @@ fn a_new_pair_waits_or_is_frozen_by_its_foundation() {
     assert_eq!(state_of(&world, agent, "203.0.113.1:5"), PairStateKind::Waiting);
     // Once one succeeded the foundation is open.
     let check = world.requests_from(AGENT)[0].clone();
-    let mut answer = hand.clone();
+    let mut answer = hand;
     answer.address = addr("203.0.113.9:9");
     world.deliver(answer.address, addr(AGENT), &answer.success(&check));
     world.add_candidate(agent, &host("203.0.113.9:99", 50)).unwrap();
