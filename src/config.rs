@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::candidate::Credentials;
+pub use crate::demux::DataClass;
 use crate::net::SocketId;
 
 /// Who decides which pair is used. [RFC 8445 §6.1.1]
@@ -261,6 +262,9 @@ pub struct EndpointConfig {
     /// The SOFTWARE attribute of requests to servers; checks never carry it. Default none.
     /// [rfc8489-16.1.2-1]
     pub software: Option<String>,
+    /// Which datagrams of an authenticated 5-tuple are application data. Default
+    /// [`DataClass::KnownProtocol`]. [rfc7983-7-1a] [rfc9443-3-2a]
+    pub data_class: DataClass,
     /// Undrained events after which input is refused. Default 1,024.
     pub max_events: usize,
 }
@@ -275,6 +279,7 @@ impl Default for EndpointConfig {
             error_replies_per_ip: 10,
             error_replies: 50,
             software: None,
+            data_class: DataClass::KnownProtocol,
             max_events: 1024,
         }
     }

@@ -39,3 +39,34 @@ impl Class {
         }
     }
 }
+
+/// Which datagrams of an authenticated 5-tuple are application data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataClass {
+    /// Those whose first octet belongs to a known protocol: DTLS, RTP, QUIC, ZRTP. [RFC 7983]
+    /// [RFC 9443]
+    KnownProtocol,
+    /// All that are not STUN, which is told by its magic cookie: for protocols that begin as they
+    /// like.
+    Any,
+}
+
+impl DataClass {
+    /// Returns whether an endpoint so configured takes a datagram for application data.
+    #[must_use]
+    pub fn admits(self, datagram: &[u8]) -> bool {
+        match self {
+            Self::KnownProtocol => match Class::of(datagram) {
+                Class::Stun | Class::Unknown => false,
+                Class::Zrtp | Class::Dtls | Class::TurnChannel | Class::Rtp | Class::Quic => true,
+            },
+            Self::Any => !has_cookie(datagram),
+        }
+    }
+}
+
+/// Whether a datagram may be STUN: its leading bits and magic cookie say so. [rfc8489-5-3]
+fn has_cookie(datagram: &[u8]) -> bool {
+    let cookie = crate::stun::MAGIC_COOKIE.to_be_bytes();
+    datagram.first().is_some_and(|first| *first < 4) && datagram.get(4..8) == Some(&cookie)
+}

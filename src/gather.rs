@@ -378,6 +378,20 @@ impl Gatherer {
         None
     }
 
+    /// Gives up one task that never had an answer; to be called until there is none.
+    pub(crate) fn abandon(&mut self) -> Option<Gathered> {
+        let task = self.tasks.iter_mut().find(|task| {
+            task.known.is_none()
+                && matches!(task.state, TaskState::Queued | TaskState::Running { .. })
+        })?;
+        if let TaskState::Running { id, .. } = task.state {
+            self.ended.push(id);
+        }
+        task.state = TaskState::Failed;
+        let (socket, server, reason) = (task.socket, task.server, GatherFailure::Timeout);
+        Some(Gathered::Failed { socket, server, reason })
+    }
+
     /// When something is due, new requests excepted: those wait for the pacer.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let mut deadline = None;

@@ -12,6 +12,10 @@ pub const HEADROOM: usize = 48;
 /// Octets that a [`Route`](crate::Route) may write after the payload: padding to four.
 pub const TAILROOM: usize = 3;
 
+/// The shortest buffer that [`Endpoint::poll_transmit`](crate::Endpoint::poll_transmit) works with:
+/// no packet of the core is longer.
+pub const MIN_TRANSMIT: usize = 768;
+
 /// A local base: one bound UDP address, or one TCP or TLS connection. Not a file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub(crate) u32);

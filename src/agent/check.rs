@@ -56,9 +56,7 @@ impl Session {
         if let Some(outgoing) = self.send_keepalive(core, cx, buf) {
             return Some(outgoing);
         }
-        // A lite agent never checks.
-        let may_start = may_start && !core.is_lite();
-        while may_start && cx.now >= self.next_check && !self.retired {
+        while may_start && self.wants_start(core, cx.now) {
             let pair = self.take_next()?;
             if let Some(outgoing) = self.start_check(pair, core, cx, buf) {
                 return Some(outgoing);
@@ -75,8 +73,8 @@ impl Session {
     }
 
     /// Whether a new check could start at `now`.
-    pub(super) fn wants_start(&self, now: Instant) -> bool {
-        !self.retired && now >= self.next_check && self.has_next()
+    pub(super) fn wants_start(&self, core: &Core, now: Instant) -> bool {
+        now >= self.next_check && self.has_next(core)
     }
 
     fn retransmit(
@@ -131,7 +129,8 @@ impl Session {
             }
         };
         let retry_at = steady.map(|interval| cx.now + interval);
-        let check = self.new_check(id, kind, timing, retry_at, core, cx)?;
+        let transaction = core.transaction_id(cx.seed);
+        let check = self.new_check(id, transaction, kind, timing, retry_at, core)?;
         let len = self.encode_check(&check, core, buf)?;
         if !self.spend_budget(&check, len, core) {
             self.fail_pair(id, PairFailure::Budget, core);
@@ -177,11 +176,11 @@ impl Session {
     fn new_check(
         &self,
         id: PairId,
+        transaction: TransactionId,
         kind: CheckKind,
         timing: ClientTransaction,
         retry_at: Option<Instant>,
-        core: &mut Core,
-        cx: &Context<'_>,
+        core: &Core,
     ) -> Option<Check> {
         let pair = self.pairs.get(id)?;
         let base = core.local.base(pair.base)?;
@@ -189,7 +188,7 @@ impl Session {
         let priority =
             priority(CandidateKind::PeerReflexive, base.local_preference, pair.component.number());
         Some(Check {
-            id: core.transaction_id(cx.seed),
+            id: transaction,
             pair: id,
             kind,
             timing,
@@ -293,7 +292,7 @@ impl Session {
         buf: &mut [u8],
     ) -> Option<Outgoing> {
         let (id, due) = self.consent_due(core, cx.now)?;
-        let random = core.jitter(cx.seed);
+        let (transaction, random) = core.consent_draw(cx.seed);
         let interval = Consent::interval(&core.config, random);
         let pair = self.pairs.get_mut(id)?;
         pair.valid.as_mut()?.consent.sent(cx.now, due, interval);
@@ -309,7 +308,7 @@ impl Session {
             }
         };
         let timing = ClientTransaction::start(cx.now, &super::SENT_ONCE);
-        let check = self.new_check(id, kind, timing, None, core, cx)?;
+        let check = self.new_check(id, transaction, kind, timing, None, core)?;
         let len = self.encode_check(&check, core, buf)?;
         self.note_sent(id, cx.now);
         Some(self.launch(check, len, core))
@@ -530,8 +529,6 @@ impl Session {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) {
-        let random = core.jitter(cx.seed);
-        let interval = Consent::interval(&core.config, random);
         let local = self.mapped_candidate(check.base, mapped, core);
         let Some(pair) = self.pairs.get_mut(check.pair) else { return };
         if matches!(pair.state, PairState::Failed(PairFailure::ConsentLost)) {
@@ -547,13 +544,16 @@ impl Session {
         let local = local.unwrap_or(pair.local);
         let was_open = pair.state != PairState::Succeeded;
         pair.state = PairState::Succeeded;
-        let mut recovered = false;
+        let (mut recovered, mut moved) = (false, false);
         match &mut pair.valid {
             Some(valid) => {
                 recovered = valid.consent.renew(cx.now);
+                moved = valid.local != local;
                 valid.local = local;
             }
             None => {
+                let random = core.jitter(cx.seed);
+                let interval = Consent::interval(&core.config, random);
                 pair.valid = Some(Valid {
                     local,
                     since: cx.now,
@@ -563,11 +563,15 @@ impl Session {
             }
         }
         let nominated = pair.nomination_pending.take();
+        let component = pair.component;
         self.stop_retries(check.pair);
         if was_open {
             self.unqueue(check.pair);
             self.unfreeze(foundation);
             self.trace(check.pair, core, cx, "pair is valid");
+        }
+        if moved {
+            self.renominate_moved(component, check.pair, core, cx);
         }
         if recovered {
             self.trace(check.pair, core, cx, "pair answers again");
@@ -731,7 +735,7 @@ impl Session {
             let at = self.pairs.get(id).map(|pair| pair.last_sent + core.tr());
             deadline = earlier(deadline, at);
         }
-        if !paced && !core.is_lite() && self.has_next() {
+        if !paced && self.has_next(core) {
             deadline = earlier(deadline, Some(self.next_check));
         }
         deadline

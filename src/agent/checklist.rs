@@ -171,6 +171,7 @@ impl Session {
             foundation: (local.foundation, remote.foundation),
             class: PathClass { relays, cost: base.cost.max(remote.cost) },
             state,
+            revivals: 0,
             triggered: false,
             nomination_pending: None,
             valid: None,
@@ -276,9 +277,11 @@ impl Session {
         })
     }
 
-    /// Whether any checklist has something to check.
-    pub(super) fn has_next(&self) -> bool {
-        !self.retired && (0..self.streams.len()).any(|stream| self.next_of(stream).is_some())
+    /// Whether any checklist has something to check; a lite agent checks nothing.
+    pub(super) fn has_next(&self, core: &Core) -> bool {
+        !self.retired
+            && !core.is_lite()
+            && (0..self.streams.len()).any(|stream| self.next_of(stream).is_some())
     }
 
     /// Takes the next pair, of the checklists in turn; one with nothing to send is passed over at
@@ -336,7 +339,7 @@ impl Session {
         }
         let Some(remote) = self.remote_stream(component.stream()) else { return true };
         let highest = remote.iter(component.stream()).map(|(_, c)| c.component).max();
-        highest.is_none_or(|highest| component.number() <= highest || !remote.ended)
+        highest.is_none_or(|highest| component.number() <= highest || !remote.complete)
     }
 }
 

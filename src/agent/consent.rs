@@ -97,6 +97,14 @@ impl Consent {
         was_silent
     }
 
+    /// Something suggests that the pair is dead: verification starts as if an answer were missing.
+    pub(super) fn suspect(&mut self, now: Instant) {
+        if self.unanswered.is_none() {
+            self.unanswered = Some(now);
+            self.verified = 0;
+        }
+    }
+
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.renewed + CONSENT_LIFETIME
     }

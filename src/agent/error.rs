@@ -91,7 +91,7 @@ pub enum SendError {
     UnknownAgent,
     /// The agent has no such component.
     UnknownComponent,
-    /// No pair works yet: wait for [`Event::Sendable`].
+    /// No pair works yet: wait for [`Event::Sendable`](crate::Event::Sendable).
     NotReady,
     /// The peer's consent expired: restart. [rfc7675-5.1-1]
     ConsentExpired,

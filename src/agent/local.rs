@@ -30,12 +30,28 @@ pub(super) struct Base {
     pub(super) address: SocketAddr,
     pub(super) cost: u16,
     pub(super) relayed: bool,
+    reliable: bool,
     /// Distinct among the bases of a component. [rfc8445-5.1.2.1-5] [rfc8421-5-1]
     pub(super) local_preference: u16,
     /// The candidate of the base with the highest priority; without one it is not paired.
     pub(super) candidate: Option<LocalId>,
     /// False once the socket is gone.
     pub(super) usable: bool,
+}
+
+impl Base {
+    fn new(config: &BaseConfig) -> Self {
+        Self {
+            component: config.component,
+            address: config.address,
+            cost: config.cost,
+            relayed: false,
+            reliable: config.reliable,
+            local_preference: 0,
+            candidate: None,
+            usable: true,
+        }
+    }
 }
 
 /// A local candidate, as the checks need it.
@@ -50,6 +66,8 @@ pub(super) struct LocalCandidate {
     server: Option<IpAddr>,
     /// Whether the peer is told of it: a local peer-reflexive one is not.
     pub(super) signalled: bool,
+    /// False for one of an earlier generation that was not found again.
+    live: bool,
 }
 
 /// Distance between the local preferences of neighbouring bases: room for several servers.
@@ -62,8 +80,6 @@ pub(super) struct Local {
     bases: Vec<Base>,
     candidates: Vec<LocalCandidate>,
     next_foundation: u16,
-    /// Preference that the next base of a late socket gets.
-    next_preference: Option<u16>,
 }
 
 impl Local {
@@ -82,42 +98,51 @@ impl Local {
         self.candidates.get(usize::from(id.0))
     }
 
+    /// The candidates of this generation.
     pub(super) fn candidates(&self) -> impl Iterator<Item = (LocalId, &LocalCandidate)> {
-        self.candidates
-            .iter()
-            .enumerate()
-            .filter_map(|(index, candidate)| Some((LocalId(u16::try_from(index).ok()?), candidate)))
+        self.candidates.iter().enumerate().filter_map(|(index, candidate)| {
+            let index = u16::try_from(index).ok()?;
+            candidate.live.then_some((LocalId(index), candidate))
+        })
     }
 
-    /// Adds the bases known at the start and gives them their local preferences: families and
-    /// interfaces interleaved, unreliable ones last. [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
-    /// [rfc8445-B.9-1]
+    /// Adds the bases known at the start, and gives them their preferences.
     pub(super) fn add_bases(&mut self, configs: &[BaseConfig]) {
-        let mut order: Vec<usize> = (0..configs.len()).collect();
+        self.bases.extend(configs.iter().map(Base::new));
+        self.assign_preferences();
+    }
+
+    /// Adds a base that turned up later: below all others, until a restart sorts them anew.
+    pub(super) fn add_late_base(&mut self, config: &BaseConfig) -> Option<BaseId> {
+        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
+        let lowest = self.bases.iter().map(|base| base.local_preference).min();
+        let mut base = Base::new(config);
+        base.local_preference =
+            lowest.map_or(u16::MAX, |lowest| lowest.saturating_sub(PREFERENCE_STEP).max(1));
+        self.bases.push(base);
+        Some(id)
+    }
+
+    /// Gives all usable bases their local preferences: families and interfaces interleaved,
+    /// unreliable ones last, and of two ports on one address the newer first, as the older may be
+    /// what a restart is to get away from. [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2]
+    /// [rfc8445-B.9-1]
+    fn assign_preferences(&mut self) {
+        let mut order: Vec<usize> = (0..self.bases.len())
+            .filter(|&index| self.bases.get(index).is_some_and(|base| base.usable))
+            .collect();
         order.sort_by_key(|&index| {
-            configs.get(index).map(|base| {
+            self.bases.get(index).map(|base| {
                 (!base.reliable, base.component, is_link_local(&base.address), base.cost)
             })
         });
-        interleave(&mut order, configs);
+        interleave(&mut order, &self.bases);
         let mut ranks: Vec<(IpAddr, u16)> = Vec::new();
-        for config in configs {
-            self.bases.push(Base {
-                component: config.component,
-                address: config.address,
-                cost: config.cost,
-                relayed: false,
-                local_preference: 0,
-                candidate: None,
-                usable: true,
-            });
-        }
         for index in order {
             let Some(base) = self.bases.get_mut(index) else { continue };
             let ip = base.address.ip();
+            // One address with the ports of several components has one rank.
             let known = ranks.iter().find(|(known, _)| *known == ip).map(|(_, rank)| *rank);
-            // One address with several ports (components) has one rank; two ports of one
-            // component on one address need two.
             let rank = known.unwrap_or_else(|| {
                 let rank = u16::try_from(ranks.len()).unwrap_or(u16::MAX);
                 ranks.push((ip, rank));
@@ -125,36 +150,20 @@ impl Local {
             });
             base.local_preference = u16::MAX.saturating_sub(rank.saturating_mul(PREFERENCE_STEP));
         }
-        let used = u16::try_from(ranks.len()).unwrap_or(u16::MAX).saturating_mul(PREFERENCE_STEP);
-        self.next_preference = Some(u16::MAX.saturating_sub(used));
         self.separate_preferences();
     }
 
-    /// Adds a base that turned up later: below all others.
-    pub(super) fn add_late_base(&mut self, config: &BaseConfig) -> Option<BaseId> {
-        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
-        let preference = self.next_preference.unwrap_or(u16::MAX);
-        self.next_preference = Some(preference.saturating_sub(PREFERENCE_STEP).max(1));
-        self.bases.push(Base {
-            component: config.component,
-            address: config.address,
-            cost: config.cost,
-            relayed: false,
-            local_preference: preference,
-            candidate: None,
-            usable: true,
-        });
-        Some(id)
-    }
-
-    /// Gives bases of one component that share an address distinct preferences.
+    /// Gives bases of one component that share an address distinct preferences, the newest the
+    /// highest.
     fn separate_preferences(&mut self) {
-        for index in 1..self.bases.len() {
-            let (before, rest) = self.bases.split_at_mut(index);
-            let Some(base) = rest.first_mut() else { continue };
+        for index in (0..self.bases.len()).rev() {
+            let (rest, after) = self.bases.split_at_mut(index + 1);
+            let Some(base) = rest.last_mut() else { continue };
             let clashes = |preference: u16| {
-                before.iter().any(|other| {
-                    other.component == base.component && other.local_preference == preference
+                after.iter().any(|other| {
+                    other.usable
+                        && other.component == base.component
+                        && other.local_preference == preference
                 })
             };
             let mut preference = base.local_preference;
@@ -181,8 +190,12 @@ impl Local {
         server: Option<IpAddr>,
         signalled: bool,
     ) -> Option<LocalId> {
-        if self.candidates.iter().any(|known| known.address == address && known.base == base_id) {
-            return None;
+        let known = self
+            .candidates
+            .iter()
+            .position(|known| known.address == address && known.base == base_id);
+        if let Some(known) = known {
+            return self.revive(known, signalled);
         }
         let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
@@ -196,12 +209,35 @@ impl Local {
             foundation,
             server,
             signalled,
+            live: true,
         });
-        let best = self.base(base_id)?.candidate.and_then(|best| self.candidate(best));
-        if signalled && best.is_none_or(|best| best.priority < priority) {
-            self.bases.get_mut(usize::from(base_id.0))?.candidate = Some(id);
-        }
+        self.choose_candidate(base_id);
         Some(id)
+    }
+
+    /// Takes a candidate of an earlier generation into this one.
+    fn revive(&mut self, known: usize, signalled: bool) -> Option<LocalId> {
+        let candidate = self.candidates.get_mut(known)?;
+        if candidate.live {
+            return None;
+        }
+        candidate.live = true;
+        candidate.signalled = signalled;
+        let base = candidate.base;
+        self.choose_candidate(base);
+        u16::try_from(known).ok().map(LocalId)
+    }
+
+    /// Lets the live candidate with the highest priority stand for a base.
+    fn choose_candidate(&mut self, id: BaseId) {
+        let best = self
+            .candidates()
+            .filter(|(_, candidate)| candidate.base == id && candidate.signalled)
+            .max_by_key(|(_, candidate)| candidate.priority)
+            .map(|(best, _)| best);
+        if let Some(base) = self.bases.get_mut(usize::from(id.0)) {
+            base.candidate = best;
+        }
     }
 
     /// The priority of a new candidate: by the base's preference, lowered until no other candidate
@@ -245,7 +281,7 @@ impl Local {
 
     /// How many peer-reflexive candidates a base has got.
     pub(super) fn peer_reflexive(&self) -> usize {
-        self.candidates.iter().filter(|known| known.kind == CandidateKind::PeerReflexive).count()
+        self.candidates().filter(|(_, known)| known.kind == CandidateKind::PeerReflexive).count()
     }
 
     /// The candidate as it is signalled. [rfc8445-5.1.1.2-p2]
@@ -284,13 +320,27 @@ impl Local {
         Some(SocketAddr::new(hidden, 9))
     }
 
-    /// Forgets the peer-reflexive candidates: they belong to the generation that ended.
-    ///
-    /// They are the newest of their base and nothing refers to them any more, but ids are
-    /// positions, so only those at the end are freed.
-    pub(super) fn forget_peer_reflexive(&mut self) {
-        while self.candidates.last().is_some_and(|last| last.kind == CandidateKind::PeerReflexive) {
-            self.candidates.pop();
+    /// Begins a generation: host candidates stay, all others are to be found again. While pairs of
+    /// the generation before refer to them (`keep`), they are only put aside.
+    /// [rfc8839-4.4.1.1.1-5a]
+    pub(super) fn begin_generation(&mut self, keep: bool) {
+        for candidate in &mut self.candidates {
+            candidate.live = candidate.kind == CandidateKind::Host;
+        }
+        if !keep {
+            self.candidates.retain(|candidate| candidate.live);
+        }
+        self.assign_preferences();
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.live) {
+            if let Some(base) = self.bases.get(usize::from(candidate.base.0)) {
+                let component = base.component.number();
+                candidate.priority = priority(candidate.kind, base.local_preference, component);
+            }
+        }
+        for index in 0..self.bases.len() {
+            if let Ok(index) = u16::try_from(index) {
+                self.choose_candidate(BaseId(index));
+            }
         }
     }
 
@@ -302,13 +352,13 @@ impl Local {
 
 /// Interleaves the two families within the reliable bases: after every `(n4 + n6) / n4` one of
 /// IPv4. [rfc8421-4-p1] [rfc8421-4-p2] [rfc8421-4-p3] [rfc8421-5-p2] [rfc8421-3-p2]
-fn interleave(order: &mut [usize], configs: &[BaseConfig]) {
+fn interleave(order: &mut [usize], bases: &[Base]) {
     let reliable = order
         .iter()
-        .take_while(|&&index| configs.get(index).is_some_and(|base| base.reliable))
+        .take_while(|&&index| bases.get(index).is_some_and(|base| base.reliable))
         .count();
     let Some(reliable) = order.get_mut(..reliable) else { return };
-    let is_v4 = |index: &usize| configs.get(*index).is_some_and(|base| base.address.is_ipv4());
+    let is_v4 = |index: &usize| bases.get(*index).is_some_and(|base| base.address.is_ipv4());
     let mut v4 = reliable.iter().copied().filter(is_v4).collect::<Vec<_>>().into_iter();
     let mut v6 =
         reliable.iter().copied().filter(|index| !is_v4(index)).collect::<Vec<_>>().into_iter();

@@ -143,8 +143,8 @@ struct Core {
     forgot: bool,
     /// Bases that turned up after the end of gathering: candidates with the next restart.
     waiting: Vec<BaseId>,
-    /// Whether a new generation began that is to be gathered for.
-    restarted: bool,
+    /// Whether a new generation is to gather; the endpoint starts that.
+    regather: bool,
     /// The generation that is current.
     generation: Generation,
     selected_changes: u32,
@@ -165,6 +165,15 @@ impl Core {
         let mut id = [0; 12];
         self.ids.fill(seed, &mut id);
         TransactionId(id)
+    }
+
+    /// Draws the id of a consent check and what randomises the time of the next, at once.
+    fn consent_draw(&mut self, seed: &Seed) -> (TransactionId, u64) {
+        let mut octets = [0; 20];
+        self.ids.fill(seed, &mut octets);
+        let (id, spread) = octets.split_first_chunk::<12>().unwrap_or((&[0; 12], &[]));
+        let spread = spread.iter().fold(0, |all, octet| all << 8 | u64::from(*octet));
+        (TransactionId(*id), spread)
     }
 
     fn jitter(&mut self, seed: &Seed) -> u64 {
@@ -224,7 +233,6 @@ impl Agent {
         cx: &mut Context<'_>,
         config: Arc<AgentConfig>,
         bases: &[BaseConfig],
-        gathering: bool,
     ) -> Self {
         let number = cx.id.index.wrapping_mul(0x1_0001).wrapping_add(cx.id.generation) | 1 << 31;
         let mut core = Core {
@@ -234,12 +242,12 @@ impl Agent {
             ids: Random::new(number, Purpose::Transaction),
             secrets: Random::new(number, Purpose::Credentials),
             spread: Random::new(number, Purpose::Jitter),
-            gathering,
+            gathering: true,
             ended: Vec::new(),
             ufrags: Vec::new(),
             forgot: false,
             waiting: Vec::new(),
-            restarted: false,
+            regather: false,
             generation: Generation(0),
             selected_changes: 0,
             config,
@@ -262,9 +270,6 @@ impl Agent {
         order.sort_by_key(|(_, base)| base.component);
         for (id, base) in order {
             agent.add_host(cx, id, base);
-        }
-        if !gathering {
-            agent.gathering_complete(cx);
         }
         agent
     }
@@ -303,11 +308,6 @@ impl Agent {
                 self.add_local(cx, CandidateKind::Host, id, address, None);
             }
         }
-    }
-
-    /// Whether a restart happened since the last call: its candidates are to be gathered.
-    pub(crate) fn take_restarted(&mut self) -> bool {
-        core::mem::take(&mut self.core.restarted)
     }
 
     /// A server saw this address for packets from `base`. [rfc8445-5.1.1.2-p2]
@@ -356,6 +356,7 @@ impl Agent {
     /// The socket of a base is gone.
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         self.core.local.remove_base(base);
+        self.core.forgot = true;
         let session = &mut self.session;
         let of_base = |id: &PairId| session.pairs.get(*id).is_some_and(|pair| pair.base == base);
         let selected = session.components.iter().find(|c| c.selected.as_ref().is_some_and(of_base));
@@ -444,6 +445,7 @@ impl Agent {
             let Some(remote) = &mut known.remote else { continue };
             if ufrag.is_none_or(|ufrag| *ufrag == *remote.ufrag) {
                 remote.ended = true;
+                remote.complete = true;
                 found = true;
             }
         }
@@ -473,6 +475,22 @@ impl Agent {
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         core::iter::once(&self.session).chain(self.previous.as_deref())
+    }
+
+    /// Takes a check that changes nothing, as most do once all is connected; false if it is another
+    /// one, and nothing was done.
+    pub(crate) fn take_steady_request(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> bool {
+        self.state == AgentState::Completed
+            && self.session.generation == generation
+            && self.session.take_steady_request(&self.core, now, base, from, ufrag, message)
     }
 
     /// Takes an authenticated check of the peer's.
@@ -568,17 +586,13 @@ impl Agent {
         let mode = self.core.config.consent;
         let sessions = core::iter::once(&mut self.session).chain(self.previous.as_deref_mut());
         for session in sessions {
-            let pairs: Vec<PairId> = session
-                .pairs
-                .iter()
-                .filter(|(_, pair)| {
+            for place in 0..session.pairs.places() {
+                let due = session.pairs.at(place).filter(|(_, pair)| {
                     pair.valid.as_ref().is_some_and(|valid| {
                         cx.now >= valid.consent.deadline(mode) || !valid.consent.is_fresh(cx.now)
                     })
-                })
-                .map(|(id, _)| id)
-                .collect();
-            for id in pairs {
+                });
+                let Some((id, _)) = due else { continue };
                 judge_consent(session, id, &mut self.core, cx);
             }
         }
@@ -607,7 +621,7 @@ impl Agent {
 
     /// Whether a new check is to start as soon as the endpoint's pacer allows.
     pub(crate) fn wants_start(&self, now: Instant) -> bool {
-        !self.core.is_lite() && self.session.wants_start(now)
+        self.session.wants_start(&self.core, now)
     }
 
     /// When something is due; `paced` leaves out new checks, which wait for the pacer.
@@ -797,6 +811,11 @@ impl Agent {
     /// Takes the changes of our ufrags since the last call.
     pub(crate) fn take_ufrag_change(&mut self) -> Option<UfragChange> {
         self.core.ufrags.pop()
+    }
+
+    /// Whether a new generation began since the last call, whose candidates are to be gathered.
+    pub(crate) fn take_regather(&mut self) -> bool {
+        core::mem::take(&mut self.core.regather)
     }
 
     /// Whether remote addresses were forgotten since the last call.

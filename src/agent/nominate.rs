@@ -80,6 +80,9 @@ impl Session {
     /// once if no better class is still possible.
     fn nomination_time(&self, id: ComponentId, core: &Core) -> Option<Instant> {
         let component = self.component(id)?;
+        if component.selected.is_some() && (!self.renomination || self.pairs.len() < 2) {
+            return None;
+        }
         let (best_id, best) = self.best_valid(id, core, Instant::ZERO)?;
         let valid = best.valid.as_ref()?;
         if let Some(selected) = component.selected {
@@ -115,6 +118,23 @@ impl Session {
             |pair: &Pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent());
         let better = silent(current) && !silent(best) || best.class < current.class;
         better.then(|| best.valid.as_ref().map(|valid| valid.since)).flatten()
+    }
+
+    /// The peer sees the selected pair from another address than before: a NAT on our side has
+    /// forgotten us. Where the peer follows later nominations, the pair is nominated again, so
+    /// that it takes the new address.
+    pub(super) fn renominate_moved(
+        &mut self,
+        component: ComponentId,
+        id: PairId,
+        core: &Core,
+        cx: &Context<'_>,
+    ) {
+        let applies = self.renomination && !self.retired && core.role == Role::Controlling;
+        let selected = self.component(component).is_some_and(|known| known.selected == Some(id));
+        if applies && selected {
+            self.nominate(id, core, cx);
+        }
     }
 
     /// Our nominating check was answered. [rfc8445-7.2.5.3.4-p1]
@@ -184,10 +204,10 @@ impl Session {
         pair.last_sent = cx.now;
         let component = pair.component;
         let Some(known) = self.component_mut(component) else { return };
-        known.selected = Some(id);
+        let changed = known.selected.replace(id) != Some(id);
         known.selected_since = cx.now;
         known.concluded = true;
-        core.selected_changes = core.selected_changes.saturating_add(1);
+        core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         if let Some(selected) = self.describe_pair(id, core) {
             self.trace(id, core, cx, "pair selected");
@@ -300,6 +320,17 @@ impl Session {
                 agent: cx.id,
                 reason: RestartReason::Failed,
             });
+        }
+    }
+
+    /// The selected pair of a component may not work any more: it is verified without waiting for
+    /// the next consent check.
+    pub(super) fn suspect(&mut self, component: ComponentId, now: Instant) {
+        let selected = self.component(component).and_then(|component| component.selected);
+        let valid =
+            selected.and_then(|id| self.pairs.get_mut(id)).and_then(|pair| pair.valid.as_mut());
+        if let Some(valid) = valid {
+            valid.consent.suspect(now);
         }
     }
 

@@ -81,6 +81,8 @@ pub(super) struct Pair {
     pub(super) foundation: (u16, u16),
     pub(super) class: PathClass,
     pub(super) state: PairState,
+    /// How often a check of the peer's brought the pair back after it had failed.
+    pub(super) revivals: u8,
     /// Whether a check of this pair waits in the triggered-check queue.
     pub(super) triggered: bool,
     /// Controlled: the peer nominated the pair, and our check of it is to succeed first.
@@ -156,6 +158,18 @@ impl Pairs {
         *epoch = epoch.wrapping_add(1);
         self.len -= 1;
         Some(pair)
+    }
+
+    /// How many places there are, some of them free.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The pair at a place: for walking over pairs while they change.
+    pub(super) fn at(&self, place: usize) -> Option<(PairId, &Pair)> {
+        let (epoch, pair) = self.slots.get(place)?;
+        let slot = u16::try_from(place).ok()?;
+        Some((PairId { slot, epoch: *epoch }, pair.as_ref()?))
     }
 
     /// All pairs, in no order that means anything (but always the same).

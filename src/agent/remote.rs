@@ -1,5 +1,6 @@
 //! What is known of the peer in one generation: credentials and candidates of each stream.
 
+use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation};
@@ -48,7 +49,13 @@ pub(super) struct RemoteStream {
     candidates: Vec<RemoteCandidate>,
     /// Whether the peer said that no more candidates will come.
     pub(super) ended: bool,
+    /// Whether all its candidates are known, as it said so or does not trickle.
+    pub(super) complete: bool,
 }
+
+/// How long a peer-reflexive candidate must not have been heard of to make room for another. Two
+/// NATs that give each other a new address with each answer would go on for ever otherwise.
+const REST: Duration = Duration::from_secs(10);
 
 /// What happened to a signalled candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +76,7 @@ impl RemoteStream {
             key: IntegrityKey::short_term(credentials.password.as_bytes()),
             candidates: Vec::new(),
             ended: false,
+            complete: false,
         }
     }
 
@@ -162,7 +170,8 @@ impl RemoteStream {
     }
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
-    /// least recently heard of among those that `keep` does not hold on to; it is returned.
+    /// least recently heard of among those that `keep` does not hold on to and that were not heard
+    /// of for a while; it is returned.
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
@@ -178,7 +187,7 @@ impl RemoteStream {
         let mut forgotten = None;
         if known().count() >= usize::from(limits.peer_reflexive) {
             let (oldest, _) = known()
-                .filter(|(id, _)| !keep(*id))
+                .filter(|(id, candidate)| !keep(*id) && now - candidate.heard >= REST)
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;
             forgotten = Some(oldest);

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 
 use crate::config::Role;
-use crate::event::Event;
+use crate::event::{Event, PairFailure};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
+use crate::time::Instant;
 
 use super::consent::Consent;
 use super::local::BaseId;
-use super::pair::{Nominated, PairId, PairState, Valid};
+use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::remote::RemoteId;
 use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
+
+/// How often a failed pair is tried again because the peer checks it. Without a bound two sides
+/// whose answers take another way than their checks would revive each other for ever.
+const REVIVALS: u8 = 8;
 
 /// A check of the peer's, as far as it concerns this generation.
 struct Request {
@@ -58,12 +63,48 @@ impl Session {
         }
         match self.learn_remote(&request, core, cx) {
             Some(remote) => {
-                self.count_request(base, remote, cx);
+                self.count_request(base, remote);
                 self.take_request(&request, remote, core, cx);
                 Answer::Success { tracked: true }
             }
             None => Answer::Success { tracked: false },
         }
+    }
+
+    /// Takes a check that changes nothing: the peer's consent check on the selected pair. Returns
+    /// false, and does nothing, if it is more than that.
+    pub(super) fn take_steady_request(
+        &mut self,
+        core: &Core,
+        now: Instant,
+        base: BaseId,
+        from: SocketAddr,
+        ufrag: &[u8],
+        message: &Authenticated<'_>,
+    ) -> bool {
+        let conflict = match core.role {
+            Role::Controlling => message.ice_controlling().is_some(),
+            Role::Controlled => message.ice_controlled().is_some() || message.use_candidate(),
+        };
+        if conflict || message.priority().is_none() {
+            return false;
+        }
+        let selected = self.pairs.iter().find_map(|(id, pair)| {
+            let selected = pair.base == base && self.is_selected(id);
+            selected.then_some((id, pair.remote))
+        });
+        let Some((id, remote)) = selected else { return false };
+        let Some(stream) = self.remote_stream_mut(remote.stream) else { return false };
+        let theirs = stream.ufrag.as_bytes() == ufrag
+            && stream.get(remote).is_some_and(|remote| remote.address == from);
+        if !theirs {
+            return false;
+        }
+        stream.heard(remote, now);
+        if let Some(pair) = self.pairs.get_mut(id) {
+            count_request(pair);
+        }
+        true
     }
 
     /// A generation that was replaced answers for the pairs that still carry data, so that the
@@ -77,7 +118,7 @@ impl Session {
         if let Some(stream) = self.remote_stream_mut(stream) {
             stream.heard(remote, cx.now);
         }
-        self.count_request(request.base, remote, cx);
+        self.count_request(request.base, remote);
         Answer::Success { tracked: core.local.base(request.base).is_some() }
     }
 
@@ -167,7 +208,7 @@ impl Session {
                 nominated: early.nominated,
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
-                self.count_request(early.base, remote, cx);
+                self.count_request(early.base, remote);
                 self.take_request(&request, remote, core, cx);
             }
         }
@@ -189,7 +230,11 @@ impl Session {
             return Some(known);
         }
         let limits = &core.config.limits;
-        let keep = |id| pairs.iter().any(|(_, pair)| pair.remote == id && pair.valid.is_some());
+        // Only an address whose check failed makes room for another.
+        let keep = |id| {
+            let failed = |pair: &Pair| matches!(pair.state, PairState::Failed(_));
+            pairs.iter().any(|(_, pair)| pair.remote == id && !failed(pair))
+        };
         let (id, forgotten) = remotes.add_peer_reflexive(
             request.component,
             request.from,
@@ -213,12 +258,9 @@ impl Session {
         Some(id)
     }
 
-    fn count_request(&mut self, base: BaseId, remote: RemoteId, cx: &Context<'_>) {
-        let _ = cx;
+    fn count_request(&mut self, base: BaseId, remote: RemoteId) {
         if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
-            let counters = &mut pair.counters;
-            counters.requests_received = counters.requests_received.saturating_add(1);
-            counters.responses_sent = counters.responses_sent.saturating_add(1);
+            count_request(pair);
         }
     }
 
@@ -235,13 +277,15 @@ impl Session {
             self.component(request.component).is_none_or(|known| known.selected.is_some());
         let pair = match known {
             Some(pair) => pair,
-            // After nomination a new pair matters only if the peer nominates it, or if the
-            // selected one does not answer any more.
-            None if settled
-                && request.nominated.is_none()
-                && !self.is_troubled(request.component) =>
-            {
-                return;
+            // After nomination a new pair matters only if the peer nominates it, or if the peer may
+            // have moved there: then the selected pair is looked at, too.
+            None if settled && request.nominated.is_none() => {
+                if !self.renomination {
+                    return;
+                }
+                self.suspect(request.component, cx.now);
+                let Some(pair) = self.insert_for_request(request, remote, core) else { return };
+                pair
             }
             None => {
                 let Some(pair) = self.insert_for_request(request, remote, core) else { return };
@@ -306,9 +350,11 @@ impl Session {
                     check.resend = false;
                 }
             }
-            PairState::Failed(crate::event::PairFailure::ConsentLost) => return,
+            PairState::Failed(PairFailure::ConsentLost) => return,
+            PairState::Failed(_) if pair.revivals >= REVIVALS => return,
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
                 pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }
         }
@@ -349,4 +395,11 @@ impl Session {
         }
         self.follow_nomination(id, nominated, core, cx);
     }
+}
+
+/// Counts a check and its answer.
+fn count_request(pair: &mut Pair) {
+    let counters = &mut pair.counters;
+    counters.requests_received = counters.requests_received.saturating_add(1);
+    counters.responses_sent = counters.responses_sent.saturating_add(1);
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::candidate::Credentials;
 use crate::config::{Mode, Role};
 use crate::event::Event;
-use crate::sdp::{Description, StreamDescription};
+use crate::sdp::Description;
 use crate::time::Instant;
 
 use super::remote::RemoteStream;
@@ -100,7 +100,9 @@ impl Agent {
         }
     }
 
-    /// Adds the candidates of a description, and does what had waited for it.
+    /// Adds the candidates of a description, and does what had waited for it. A peer that does not
+    /// say that it trickles has given all its candidates; if it sends more they are taken all the
+    /// same. [rfc8838-3-2] [rfc8838-5-1]
     fn take_candidates(&mut self, cx: &mut Context<'_>, description: &Description) {
         let config = std::sync::Arc::clone(&self.core.config);
         let first = self.session.pairs.len() == 0;
@@ -118,7 +120,8 @@ impl Agent {
                     added.push(id);
                 }
             }
-            remote.ended |= is_complete(section, description);
+            remote.ended |= section.end_of_candidates;
+            remote.complete |= remote.ended || !description.options.trickle;
         }
         if first {
             self.session.form_checklists(&self.core);
@@ -176,11 +179,9 @@ impl Agent {
         }
         self.previous_until = None;
         self.core.forgot = true;
-        if self.previous.is_none() {
-            self.core.local.forget_peer_reflexive();
-        }
+        self.core.local.begin_generation(self.previous.is_some());
         self.core.gathering = true;
-        self.core.restarted = true;
+        self.core.regather = true;
         self.add_waiting(cx);
     }
 
@@ -223,10 +224,4 @@ impl Session {
             }
         }
     }
-}
-
-/// Whether a description says that no more candidates will come: in so many words, or because
-/// the peer does not trickle. [rfc8838-3-2] [rfc8838-5-1]
-fn is_complete(section: &StreamDescription, description: &Description) -> bool {
-    section.end_of_candidates || !description.options.trickle
 }

@@ -324,9 +324,8 @@ impl Session {
 
     /// Whether packets from `address` at `base` belong to this generation.
     pub(super) fn knows(&self, core: &Core, base: BaseId, address: SocketAddr) -> bool {
-        let Some(component) = core.local.base(base).map(|base| base.component) else {
-            return false;
-        };
+        let usable = core.local.base(base).filter(|base| base.usable);
+        let Some(component) = usable.map(|base| base.component) else { return false };
         let early = self.early.iter().any(|check| check.base == base && check.from == address);
         early
             || self.remote_stream(component.stream()).is_some_and(|remote| {
@@ -343,7 +342,7 @@ impl Session {
             self.remove_pair(id, core);
         }
         self.pairs.shrink();
-        self.checks.shrink_to_fit();
+        self.checks.shrink_to(1);
         self.early = Vec::new();
         for stream in &mut self.streams {
             stream.checklist.order.shrink_to_fit();

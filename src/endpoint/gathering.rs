@@ -22,6 +22,38 @@ impl Endpoint {
         }
     }
 
+    /// Starts the gathering of an agent's generation: what servers said before counts at once.
+    /// [rfc8445-5.1.1.2-1] [rfc8445-5.1.1.2-2]
+    pub(super) fn begin_gathering(&mut self, index: usize) {
+        self.gatherer.gather();
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let full = slot
+            .agent
+            .as_ref()
+            .is_some_and(|agent| agent.config().mode == crate::config::Mode::Full);
+        let pending = full && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
+        let until = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
+        slot.gathering = pending.then_some(super::Gathering { until });
+        self.add_known_mappings(index);
+        if pending {
+            self.touch(index);
+        } else {
+            self.finish_gathering(index);
+        }
+    }
+
+    /// Gathers anew if a call made a new generation begin. [rfc8445-9-1]
+    pub(super) fn follow_restart(&mut self, index: usize) {
+        let began = self
+            .slots
+            .get_mut(index)
+            .and_then(|slot| slot.agent.as_mut())
+            .is_some_and(|agent| agent.take_regather());
+        if began {
+            self.begin_gathering(index);
+        }
+    }
+
     /// Brings what gathering found to the agents. [rfc8445-5.1.1.2-p2]
     pub(super) fn take_gathered(&mut self, gathered: Gathered) {
         self.forget_gathering_transactions();
@@ -81,6 +113,16 @@ impl Endpoint {
             slot.gathering = None;
         }
         self.with_agent(index, |agent, cx, _| agent.gathering_complete(cx));
+    }
+
+    /// When nobody waits any more, what has not answered is given up.
+    pub(super) fn abandon_servers(&mut self) {
+        if self.slots.iter().any(|slot| slot.gathering.is_some()) {
+            return;
+        }
+        while let Some(gathered) = self.gatherer.abandon() {
+            self.take_gathered(gathered);
+        }
     }
 
     pub(super) fn forget_gathering_transactions(&mut self) {

@@ -46,18 +46,18 @@ impl Endpoint {
             return Received::Dropped(DropReason::UnknownSocket);
         }
         let class = Class::of(datagram);
-        match class {
-            Class::Stun => match self.handle_stun(socket, from, datagram) {
-                Ok(()) => Received::Handled,
-                Err(reason) => Received::Dropped(reason),
-            },
-            // [rfc7983-7-1a] [rfc9443-3-1a] [rfc9443-3-2a]
-            Class::Unknown => Received::Dropped(DropReason::UnknownClass),
+        if self.config.data_class.admits(datagram) {
             // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            Class::TurnChannel => self.handle_data(socket, from, Class::Quic, datagram),
-            Class::Zrtp | Class::Dtls | Class::Rtp | Class::Quic => {
-                self.handle_data(socket, from, class, datagram)
-            }
+            let class = if class == Class::TurnChannel { Class::Quic } else { class };
+            return self.handle_data(socket, from, class, datagram);
+        }
+        if class != Class::Stun {
+            // [rfc7983-7-1a] [rfc9443-3-1a] [rfc9443-3-2a]
+            return Received::Dropped(DropReason::UnknownClass);
+        }
+        match self.handle_stun(socket, from, datagram) {
+            Ok(()) => Received::Handled,
+            Err(reason) => Received::Dropped(reason),
         }
     }
 
@@ -129,26 +129,22 @@ impl Endpoint {
         let id = message.transaction_id();
         let Some(username) = message.username().filter(|_| message.has_integrity()) else {
             // [rfc8489-9.1.3-1] [rfc8489-9.1.3-2]
-            self.refuse(socket, from, id, 400);
-            return Err(DropReason::Unauthenticated);
+            return Err(self.refuse(socket, from, id, 400, DropReason::Unauthenticated));
         };
         let Some((ours, theirs)) = split_username(username) else {
             // [rfc8489-9.1.3-4] [rfc8489-9.1.3-5]
-            self.refuse(socket, from, id, 401);
-            return Err(DropReason::UnknownUser);
+            return Err(self.refuse(socket, from, id, 401, DropReason::UnknownUser));
         };
         let known = self.routes.agent_of_ufrag(ours).and_then(|index| {
             let agent = self.slots.get(index as usize)?.agent.as_ref()?;
             Some((index as usize, agent.generation_of(ours)?))
         });
         let Some((index, generation)) = known else {
-            self.refuse(socket, from, id, 401);
-            return Err(DropReason::UnknownUser);
+            return Err(self.refuse(socket, from, id, 401, DropReason::UnknownUser));
         };
         let Ok(authenticated) = self.verify(index, generation, message) else {
             // [rfc8489-9.1.3-7] [rfc8489-9.1.3-8]
-            self.refuse(socket, from, id, 401);
-            return Err(DropReason::Integrity);
+            return Err(self.refuse(socket, from, id, 401, DropReason::Integrity));
         };
         self.take_request(index, generation, socket, from, theirs, &authenticated)
     }
@@ -192,6 +188,14 @@ impl Endpoint {
             self.replies.push(reply(ReplyKind::UnknownAttributes(named)));
             return Err(DropReason::UnknownAttribute);
         }
+        let now = self.now;
+        let steady = self.slots.get_mut(index).and_then(|slot| slot.agent.as_mut());
+        if steady.is_some_and(|agent| {
+            agent.take_steady_request(now, generation, base, from, theirs, message)
+        }) {
+            self.replies.push(reply(ReplyKind::Success));
+            return Ok(());
+        }
         let answer = self.with_agent(index, |agent, cx, _| {
             agent.handle_request(cx, generation, base, from, theirs, message)
         });
@@ -212,20 +216,21 @@ impl Endpoint {
         }
     }
 
-    /// Owes an error reply that cannot be authenticated, if there have not been too many.
-    /// [rfc8489-9.1.3-13]
+    /// Owes an error reply that cannot be authenticated, if there have not been too many. Returns
+    /// what the request is counted as. [rfc8489-9.1.3-13]
     pub(super) fn refuse(
         &mut self,
         socket: SocketId,
         to: SocketAddr,
         id: TransactionId,
         code: u16,
-    ) {
+        reason: DropReason,
+    ) -> DropReason {
         if to.port() == 0 || !self.error_budget.spend(self.now, to.ip(), &self.config) {
-            self.stats.count(DropReason::RateLimited);
-            return;
+            return DropReason::RateLimited;
         }
         self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
+        reason
     }
 
     pub(super) fn handle_response(

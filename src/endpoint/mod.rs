@@ -19,14 +19,16 @@ use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragC
 use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
-use crate::net::{AgentId, ComponentId, ServerId, Socket, SocketId, Transmit, canonical};
+use crate::net::{
+    AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
+};
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
 use crate::stun::{AttributeType, Encoder, MessageClass, Method};
 use crate::time::{Instant, earlier};
 
 use deadlines::Deadlines;
-use pacer::Pacer;
+use pacer::{Pacer, Start};
 use replies::{ErrorBudget, Replies, Reply, ReplyKind};
 use routes::{Owner, Routes};
 pub use views::{Agent, AgentMut, Route};
@@ -116,7 +118,7 @@ impl Endpoint {
         let id = SocketId(u32::try_from(self.sockets.len()).unwrap_or(u32::MAX));
         self.gatherer.add_socket(id, socket.address);
         let base = base_of(&socket);
-        self.sockets.push(Some(socket));
+        push_exact(&mut self.sockets, Some(socket));
         for index in 0..self.slots.len() {
             let wanted =
                 self.slots.get(index).and_then(|slot| slot.agent.as_ref()).is_some_and(|agent| {
@@ -171,43 +173,15 @@ impl Endpoint {
         let (index, generation) = self.free_slot();
         let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         let (sockets, bases) = self.bases_for(&config);
-        self.gatherer.gather();
-        let pending = self.gatherer.is_pending(|socket| sockets.contains(&socket));
-        let gathers = pending && config.mode == crate::config::Mode::Full;
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
-        let agent = Core::new(&mut cx, config, &bases, gathers);
+        let agent = Core::new(&mut cx, config, &bases);
         self.routes.add_ufrag(agent.ufrag(), id.index);
-        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
-            slot.gathering = gathers.then_some(Gathering { until });
         }
-        self.add_known_mappings(index);
-        self.touch(index);
+        self.begin_gathering(index);
         id
-    }
-
-    /// Gathers for a generation that a restart began. [rfc8445-5.1.1.4-1]
-    fn gather_anew(&mut self, index: usize) {
-        let restarted = self.with_agent(index, |agent, _, _| agent.take_restarted());
-        let Some(slot) = self.slots.get_mut(index).filter(|_| restarted == Some(true)) else {
-            return;
-        };
-        self.gatherer.gather();
-        let full = slot
-            .agent
-            .as_ref()
-            .is_some_and(|agent| agent.config().mode == crate::config::Mode::Full);
-        let pending = full && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
-        let until = self.now + self.config.gather_timeout.min(GATHER_LIMIT);
-        slot.gathering = pending.then_some(Gathering { until });
-        self.add_known_mappings(index);
-        if pending {
-            self.touch(index);
-        } else {
-            self.finish_gathering(index);
-        }
     }
 
     fn free_slot(&mut self) -> (usize, u32) {
@@ -216,7 +190,7 @@ impl Endpoint {
             let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
             return (index, generation);
         }
-        self.slots.push(Slot {
+        let slot = Slot {
             generation: 0,
             agent: None,
             bases: Vec::new(),
@@ -224,7 +198,8 @@ impl Endpoint {
             gathering: None,
             ready: false,
             paced: false,
-        });
+        };
+        push_exact(&mut self.slots, slot);
         (self.slots.len() - 1, 0)
     }
 
@@ -258,6 +233,12 @@ impl Endpoint {
         Some(AgentMut::new(self, id))
     }
 
+    /// Returns the configuration.
+    #[must_use]
+    pub fn config(&self) -> &EndpointConfig {
+        &self.config
+    }
+
     /// Counters of the endpoint.
     #[must_use]
     pub fn stats(&self) -> &EndpointStats {
@@ -271,6 +252,9 @@ impl Endpoint {
     }
 
     fn advance(&mut self) {
+        if self.gatherer.deadline().is_some_and(|at| at <= self.now) {
+            self.release_mappings();
+        }
         while let Some(gathered) = self.gatherer.handle_timeout(self.now) {
             self.take_gathered(gathered);
         }
@@ -291,6 +275,7 @@ impl Endpoint {
         let over = self.slots.get(place).and_then(|slot| slot.gathering);
         if over.is_some_and(|gathering| now >= gathering.until) {
             self.finish_gathering(place);
+            self.abandon_servers();
         }
         let Some(slot) = self.slots.get_mut(place) else { return };
         let Some(agent) = &slot.agent else {
@@ -314,9 +299,13 @@ impl Endpoint {
         }
     }
 
-    /// Encodes the next packet into `buf`; `None` when there is none, or `buf` is too short for
-    /// it (1,280 octets are always enough).
+    /// Encodes the next packet into `buf`; `None` when there is none. `buf` has at least
+    /// [`MIN_TRANSMIT`] octets; into a shorter one nothing is written.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
+        if buf.len() < MIN_TRANSMIT {
+            debug_assert!(false, "a buffer of {} octets is too short", buf.len());
+            return None;
+        }
         self.clock(now);
         self.advance();
         let transmit = self.next_transmit(buf)?;
@@ -330,9 +319,13 @@ impl Endpoint {
                 return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
             }
         }
-        if let Some(transmit) = self.poll_gatherer(buf) {
-            return Some(transmit);
+        match self.pacer.last() {
+            Start::Check => self.poll_gatherer(buf).or_else(|| self.poll_agents(buf)),
+            Start::Gathering => self.poll_agents(buf).or_else(|| self.poll_gatherer(buf)),
         }
+    }
+
+    fn poll_agents(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         loop {
             if let Some(transmit) = self.poll_ready(buf) {
                 return Some(transmit);
@@ -357,7 +350,7 @@ impl Endpoint {
         let config = Arc::clone(&self.config);
         let request = self.gatherer.poll_transmit(self.now, may_start, &config, &self.seed, buf)?;
         if let Some(id) = request.started {
-            self.pacer.started(self.now);
+            self.pacer.started(self.now, Start::Gathering);
             self.routes.add_transaction(id, Owner::Gatherer);
         }
         Some(Transmit { socket: request.socket, to: request.to, range: 0..request.len })
@@ -376,7 +369,7 @@ impl Endpoint {
                     self.routes.add_transaction(id, Owner::Agent(index));
                 }
                 if outgoing.paced {
-                    self.pacer.started(self.now);
+                    self.pacer.started(self.now, Start::Check);
                 }
                 let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
                 let Some(socket) = socket else { continue };
@@ -425,7 +418,12 @@ impl Endpoint {
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            // Events are rare once all is connected.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. Packets and events that
@@ -578,6 +576,14 @@ impl Slot {
 fn base_among(bases: &[SocketId], socket: SocketId) -> Option<BaseId> {
     let index = bases.iter().position(|known| *known == socket)?;
     u16::try_from(index).ok().map(BaseId)
+}
+
+/// Adds to a list that often has one entry alone, without room for three more.
+fn push_exact<T>(list: &mut Vec<T>, entry: T) {
+    if list.len() == list.capacity() && list.len() < 4 {
+        list.reserve_exact(1);
+    }
+    list.push(entry);
 }
 
 fn base_of(socket: &Socket) -> BaseConfig {

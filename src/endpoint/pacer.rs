@@ -8,11 +8,19 @@ use crate::time::Instant;
 /// The least time between two starts. [rfc8445-14.2-4]
 const FLOOR: Duration = Duration::from_millis(5);
 
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Check,
+    Gathering,
+}
+
 /// One start per interval, whoever it is for.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     next: Instant,
     interval: Duration,
+    last: Start,
     /// The agents that wait for their turn, each once.
     line: VecDeque<u32>,
     /// The one whose turn it is: nobody else starts before.
@@ -21,7 +29,8 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        Self { next: now, interval: interval.max(FLOOR), line: VecDeque::new(), turn: None }
+        let (next, interval) = (now, interval.max(FLOOR));
+        Self { next, interval, last: Start::Gathering, line: VecDeque::new(), turn: None }
     }
 
     pub(super) fn may_start(&self, now: Instant) -> bool {
@@ -34,9 +43,16 @@ impl Pacer {
         self.may_start(now) && (free || self.turn == Some(agent))
     }
 
-    pub(super) fn started(&mut self, now: Instant) {
+    /// Notes a start.
+    pub(super) fn started(&mut self, now: Instant, what: Start) {
         self.next = now + self.interval;
+        self.last = what;
         self.turn = None;
+    }
+
+    /// What was started last: where both wait, checks and gathering take turns.
+    pub(super) fn last(&self) -> Start {
+        self.last
     }
 
     /// Ends the turn of an agent that started nothing.

@@ -10,7 +10,7 @@ use crate::stun::{AttributeType, TransactionId};
 use crate::time::Instant;
 
 /// Unknown attributes that a 420 names.
-pub(super) const UNKNOWN_NAMED: usize = 8;
+pub(super) const UNKNOWN_NAMED: usize = 4;
 
 /// What a response says.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,10 @@ pub(super) struct Replies {
 
 impl Replies {
     pub(super) fn push(&mut self, reply: Reply) {
+        if self.queue.capacity() == 0 {
+            // Mostly one is owed at a time.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(reply);
     }
 

@@ -92,7 +92,7 @@ impl<'a> AgentMut<'a> {
         let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
             agent.set_remote_description(cx, description)
         });
-        self.endpoint.gather_anew(self.id.index as usize);
+        self.endpoint.follow_restart(self.id.index as usize);
         outcome.unwrap_or(Err(DescriptionRejected::Closed))
     }
 
@@ -134,7 +134,7 @@ impl<'a> AgentMut<'a> {
     /// Data goes on over the old pair until there is a new one.
     pub fn restart(&mut self) {
         self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| agent.restart(cx));
-        self.endpoint.gather_anew(self.id.index as usize);
+        self.endpoint.follow_restart(self.id.index as usize);
     }
 
     /// Closes the agent: nothing more is sent or accepted for it.

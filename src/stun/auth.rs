@@ -1,13 +1,16 @@
-//! Integrity keys: HMAC states that are kept and cloned, not rebuilt for every message.
+//! Integrity keys: HMAC states that are kept, not rebuilt for every message.
 
 use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::hmac_sha1::HmacSha1;
+
+/// Octets of a block of SHA-256.
+const BLOCK_LEN: usize = 64;
 /// Octets of the value of MESSAGE-INTEGRITY.
 pub(super) const SHA1_LEN: usize = 20;
 /// Octets of the value of an untruncated MESSAGE-INTEGRITY-SHA256.
@@ -49,8 +52,8 @@ impl core::error::Error for IntegrityError {}
 
 #[derive(Clone)]
 enum State {
-    Sha1(Hmac<Sha1>),
-    Sha256(Hmac<Sha256>),
+    Sha1(HmacSha1),
+    Sha256(Box<Hmac<Sha256>>),
 }
 
 /// A key for MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256: the HMAC state after the key.
@@ -97,13 +100,10 @@ impl IntegrityKey {
 
     fn from_octets(algorithm: IntegrityAlgorithm, key: &[u8]) -> Self {
         let state = match algorithm {
-            IntegrityAlgorithm::Sha1 => {
-                let block = key_block(key, |key| Sha1::digest(key).into());
-                State::Sha1(Hmac::<Sha1>::new(&block.into()))
-            }
+            IntegrityAlgorithm::Sha1 => State::Sha1(HmacSha1::new(key)),
             IntegrityAlgorithm::Sha256 => {
                 let block = key_block(key, |key| Sha256::digest(key).into());
-                State::Sha256(Hmac::<Sha256>::new(&block.into()))
+                State::Sha256(Box::new(Hmac::<Sha256>::new(&block.into())))
             }
         };
         Self { state, truncation: false }
@@ -126,21 +126,28 @@ impl IntegrityKey {
         }
     }
 
-    /// Returns whether `value` is the HMAC of `head` followed by `tail`, in constant time.
-    pub(super) fn matches(&self, head: &[u8], tail: &[u8], value: &[u8]) -> bool {
+    /// Returns whether `value` is the HMAC of `covered` with `length` in its header, in constant
+    /// time.
+    #[inline]
+    pub(super) fn matches(&self, covered: &[u8], length: u16, value: &[u8]) -> bool {
         match &self.state {
             State::Sha1(state) => {
-                let mac = state.clone().chain_update(head).chain_update(tail).finalize();
-                mac.as_bytes().as_slice().ct_eq(value).into()
+                value.len() == SHA1_LEN && same(&state.mac(covered, Some(length)), value)
             }
             State::Sha256(state) => {
                 let shortest = if self.truncation { SHA256_MIN_LEN } else { SHA256_LEN };
-                if value.len() < shortest || !value.len().is_multiple_of(4) {
+                if value.len() < shortest
+                    || value.len() > SHA256_LEN
+                    || !value.len().is_multiple_of(4)
+                {
                     return false;
                 }
-                let mac = state.clone().chain_update(head).chain_update(tail).finalize();
-                let kept = mac.as_bytes().get(..value.len());
-                kept.is_some_and(|kept| kept.ct_eq(value).into())
+                let Some(([t0, t1, _, _], rest)) = covered.split_first_chunk::<4>() else {
+                    return false;
+                };
+                let [l0, l1] = length.to_be_bytes();
+                let mac = Hmac::clone(state).chain_update([*t0, *t1, l0, l1]).chain_update(rest);
+                same(&mac.finalize().into_bytes(), value)
             }
         }
     }
@@ -148,13 +155,10 @@ impl IntegrityKey {
     /// Writes the HMAC of `message` to `value`, which has the length of the algorithm.
     pub(super) fn sign(&self, message: &[u8], value: &mut [u8]) {
         match &self.state {
-            State::Sha1(state) => {
-                let mac = state.clone().chain_update(message).finalize().into_bytes();
-                copy(value, mac.as_slice());
-            }
+            State::Sha1(state) => copy_over(value, &state.mac(message, None)),
             State::Sha256(state) => {
-                let mac = state.clone().chain_update(message).finalize().into_bytes();
-                copy(value, mac.as_slice());
+                let mac = Hmac::clone(state).chain_update(message).finalize().into_bytes();
+                copy_over(value, mac.as_slice());
             }
         }
     }
@@ -166,19 +170,30 @@ impl fmt::Debug for IntegrityKey {
     }
 }
 
-fn copy(to: &mut [u8], from: &[u8]) {
+#[inline]
+fn copy_over(to: &mut [u8], from: &[u8]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = *from;
     }
 }
 
+/// Compares as many octets as `value` has, a multiple of four, in constant time: every octet is
+/// looked at, and only the verdict over all of them leaves.
+#[inline]
+fn same(mac: &[u8], value: &[u8]) -> bool {
+    let differing =
+        |(mac, value): (&[u8; 4], &[u8; 4])| u32::from_ne_bytes(*mac) ^ u32::from_ne_bytes(*value);
+    let (mac, value) = (mac.as_chunks::<4>().0, value.as_chunks::<4>().0);
+    mac.iter().zip(value).map(differing).fold(0, |all, one| all | one).ct_eq(&0).into()
+}
+
 /// Pads `key` with zeros to the block of the hash; hashes it first if it is longer.
-fn key_block<const N: usize>(key: &[u8], hash: impl Fn(&[u8]) -> [u8; N]) -> [u8; 64] {
-    let mut block = [0; 64];
+fn key_block<const N: usize>(key: &[u8], hash: impl Fn(&[u8]) -> [u8; N]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
     if key.len() > block.len() {
-        copy(&mut block, &hash(key));
+        copy_over(&mut block, &hash(key));
     } else {
-        copy(&mut block, key);
+        copy_over(&mut block, key);
     }
     block
 }
@@ -241,7 +256,7 @@ mod tests {
     #[test]
     fn a_key_longer_than_a_block_is_hashed_first() {
         let long = [b'x'; 100];
-        let hashed: [u8; 20] = Sha1::digest(long).into();
+        let hashed: [u8; 20] = sha1::Sha1::digest(long).into();
         let (mut a, mut b) = ([0; 20], [0; 20]);
         IntegrityKey::short_term(&long).sign(b"message", &mut a);
         IntegrityKey::short_term(&hashed).sign(b"message", &mut b);

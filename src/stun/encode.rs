@@ -38,7 +38,7 @@ impl core::error::Error for BufferTooSmall {}
 ///     .integrity(&key)
 ///     .fingerprint()
 ///     .finish()?;
-/// assert_eq!(len, 80);
+/// assert_eq!(len, 76);
 /// # Ok::<(), floe::stun::BufferTooSmall>(())
 /// ```
 #[derive(Debug)]

@@ -111,7 +111,7 @@ struct Challenge {
 /// The long-term credentials for one server, with the realm and nonce it gave.
 ///
 /// Username and password are used as given: prepare them with the OpaqueString profile if they
-/// are not ASCII. [rfc8489-14.3-1b] [rfc8489-14.4-1a] [rfc8489-9.2.3.2-1]
+/// are not ASCII. [rfc8489-9.2.3.2-1]
 #[derive(Clone)]
 pub struct LongTerm {
     username: Box<[u8]>,

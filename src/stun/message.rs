@@ -626,14 +626,10 @@ impl<'a> Message<'a> {
             return Err(if missing { IntegrityError::Missing } else { IntegrityError::Algorithm });
         };
         let covered = self.bytes.get(..place.octets()).unwrap_or_default();
-        let Some((&[t0, t1, _, _], tail)) = covered.split_first_chunk::<4>() else {
-            return Err(IntegrityError::Wrong);
-        };
-        let end = place.octets() + 4 + value.len() - HEADER_LEN;
-        let Ok([l0, l1]) = u16::try_from(end).map(u16::to_be_bytes) else {
-            return Err(IntegrityError::Wrong);
-        };
-        if key.matches(&[t0, t1, l0, l1], tail, value) {
+        // At most 65,532, as the attribute is within the message.
+        let length = place.octets() + 4 + value.len().next_multiple_of(4) - HEADER_LEN;
+        let length = u16::try_from(length).unwrap_or(u16::MAX);
+        if key.matches(covered, length, value) {
             Ok(Authenticated(*self))
         } else {
             Err(IntegrityError::Wrong)

@@ -13,6 +13,7 @@
 mod attribute;
 mod auth;
 mod encode;
+mod hmac_sha1;
 mod long_term;
 mod message;
 mod transaction;
@@ -45,11 +46,8 @@ const MAX_TEXT_RECEIVED: usize = 763;
 /// The longest text a sender writes, in octets. [rfc8489-14.3-1a] [rfc8489-14.14-2]
 const MAX_TEXT_SENT: usize = 508;
 
-static CRC: crc::Crc<u32, crc::Table<16>> =
-    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISO_HDLC);
-
 /// Returns the value of FINGERPRINT for the octets before it, whose header length already counts
 /// it. [rfc8489-14.7-p1]
 fn fingerprint(before: &[u8]) -> u32 {
-    CRC.checksum(before) ^ FINGERPRINT_XOR
+    crc32fast::hash(before) ^ FINGERPRINT_XOR
 }

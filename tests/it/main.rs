@@ -1,5 +1,4 @@
-//! What the RFCs demand, one file for each, one test for each claim.
-
+//! What the RFCs demand, one module for each, one test for each claim.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,12 +11,14 @@ mod agent_sdp;
 mod demux;
 mod harness;
 mod lite;
+mod rfc5769;
 mod rfc7675;
 mod rfc8421;
 mod rfc8445_checks;
 mod rfc8445_gathering;
 mod rfc8445_nomination;
 mod rfc8445_restart;
+mod rfc8489;
 mod rfc8838;
 mod rfc8838_sdp;
 mod rfc8839;

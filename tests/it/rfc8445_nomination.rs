@@ -543,7 +543,8 @@ fn states_and_selections_are_told_once_and_in_order() {
             .map(|event| format!("{event:?}"))
             .map(|text| text.split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        let expected = ["GatheringComplete", "State", "Sendable", "State", "Selected", "State"];
+        let mut expected = vec!["LocalCandidate", "GatheringComplete", "State", "Sendable"];
+        expected.extend(["State", "Selected", "State"]);
         assert_eq!(events, expected, "{party:?}");
         let states: Vec<_> = world
             .events_of(party.node)

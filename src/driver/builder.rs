@@ -1,0 +1,302 @@
+//! What a node is made of.
+
+use core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::PathFilter;
+use super::clock::Clock;
+use super::error::BindError;
+use super::interfaces::{Base, InterfacePolicy, LoopbackUse, enumerate};
+use super::node::Node;
+use super::run::Driver;
+use super::shared::{Core, Shared};
+use super::socket::bind;
+use super::url::{Host, StunUrl, UrlError};
+use crate::config::{AgentConfig, DataClass, EndpointConfig, Role};
+use crate::{Endpoint, Server};
+
+/// How long the names of servers may take to be resolved.
+const RESOLVE: Duration = Duration::from_secs(3);
+/// Addresses used of one name, per family.
+const MAX_ADDRESSES_PER_NAME: usize = 2;
+
+/// What stays of the builder for the life of a node.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) policy: InterfacePolicy,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) connect_timeout: Duration,
+    pub(super) auto_restart: bool,
+    pub(super) max_datagrams: usize,
+    pub(super) max_octets: usize,
+    pub(super) agent: AgentConfig,
+}
+
+/// Builds a [`Node`]; see [`Node::builder`].
+#[derive(Clone)]
+pub struct NodeBuilder {
+    servers: Vec<StunUrl>,
+    seed: Option<[u8; 32]>,
+    endpoint: EndpointConfig,
+    filter: Option<PathFilter>,
+    options: Options,
+}
+
+impl core::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("NodeBuilder")
+            .field("servers", &self.servers)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        let endpoint = EndpointConfig { data_class: DataClass::Any, ..EndpointConfig::default() };
+        Self {
+            servers: Vec::new(),
+            seed: None,
+            endpoint,
+            filter: None,
+            options: Options {
+                policy: InterfacePolicy::default(),
+                addresses: Vec::new(),
+                connect_timeout: Duration::from_secs(45),
+                auto_restart: true,
+                max_datagrams: 512,
+                max_octets: 1 << 20,
+                agent: AgentConfig::new(Role::Controlling),
+            },
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// Adds a STUN server, `stun:host[:port]`, from which reflexive candidates are gathered.
+    ///
+    /// # Errors
+    ///
+    /// A [`UrlError`] that says how to write it.
+    pub fn stun(mut self, url: &str) -> Result<Self, UrlError> {
+        self.servers.push(url.parse()?);
+        Ok(self)
+    }
+
+    /// Uses the addresses of this interface, and of others named likewise, alone. A loopback
+    /// interface is used only if it is named. Default: all interfaces.
+    #[must_use]
+    pub fn interface(mut self, name: impl Into<String>) -> Self {
+        self.options.policy.names.push(name.into());
+        self
+    }
+
+    /// Says which addresses of the machine are used.
+    #[must_use]
+    pub fn interfaces(mut self, policy: InterfacePolicy) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// Uses loopback if the machine has no other address. Default: only if it is named.
+    #[must_use]
+    pub fn loopback(mut self, usage: LoopbackUse) -> Self {
+        self.options.policy.loopback = usage;
+        self
+    }
+
+    /// Uses IPv4 alone.
+    #[must_use]
+    pub fn ipv4_only(mut self) -> Self {
+        (self.options.policy.ipv4, self.options.policy.ipv6) = (true, false);
+        self
+    }
+
+    /// Uses IPv6 alone.
+    #[must_use]
+    pub fn ipv6_only(mut self) -> Self {
+        (self.options.policy.ipv4, self.options.policy.ipv6) = (false, true);
+        self
+    }
+
+    /// Binds to this address, and to others given likewise, instead of asking the system for its
+    /// addresses; port 0 is any free port.
+    #[must_use]
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.options.addresses.push(address);
+        self
+    }
+
+    /// Draws all randomness of the core from this secret; by default the system gives one. The
+    /// same seed and calls make the same octets: for tests only.
+    #[must_use]
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Says which 5-tuples may carry packets; see [`PathFilter`]. Default: all.
+    #[must_use]
+    pub fn path_filter(mut self, filter: PathFilter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Bounds the wait of [`Node::connect`] and [`Node::accept`] for a usable pair. Default 45 s,
+    /// so that the checks give up first, at 39.5 s, and say why.
+    #[must_use]
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.options.connect_timeout = limit;
+        self
+    }
+
+    /// Whether connections restart of their own accord when the core recommends it. Default on.
+    ///
+    /// The controlling side does it on every recommendation, the controlled side only when the
+    /// checks failed; at most three times until one succeeds.
+    #[must_use]
+    pub fn auto_restart(mut self, on: bool) -> Self {
+        self.options.auto_restart = on;
+        self
+    }
+
+    /// Bounds what a connection keeps until it is received; what arrives beyond is dropped and
+    /// counted. Default 512 datagrams and 1 MiB.
+    #[must_use]
+    pub fn receive_queue(mut self, datagrams: usize, octets: usize) -> Self {
+        (self.options.max_datagrams, self.options.max_octets) = (datagrams, octets);
+        self
+    }
+
+    /// Changes what the agents of this node start from.
+    #[must_use]
+    pub fn agent(mut self, change: impl FnOnce(&mut AgentConfig)) -> Self {
+        change(&mut self.options.agent);
+        self
+    }
+
+    /// Changes the configuration of the endpoint.
+    #[must_use]
+    pub fn endpoint(mut self, change: impl FnOnce(&mut EndpointConfig)) -> Self {
+        change(&mut self.endpoint);
+        self
+    }
+
+    /// Binds the sockets, resolves the servers and starts the task that drives them, on the
+    /// runtime of the caller. A server whose name is not resolved within three seconds is left
+    /// out; [`Node::unresolved`] names it.
+    ///
+    /// # Errors
+    ///
+    /// A [`BindError`] that says what to change.
+    pub async fn bind(self) -> Result<Node, BindError> {
+        let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => {
+                let mut seed = [0; 32];
+                getrandom::fill(&mut seed).map_err(|_| BindError::Entropy)?;
+                seed
+            }
+        };
+        let (bases, resolved) = tokio::join!(self.options.bases(), resolve(&self.servers));
+        let clock = Clock::new();
+        let now = clock.now();
+        let endpoint = Endpoint::new(now, Arc::new(self.endpoint), seed);
+        let mut core = Core::new(endpoint, clock, self.filter);
+        bind_all(&mut core, &bases?, 0)?;
+        let mut unresolved = Vec::new();
+        for ((group, url), addresses) in (0..).zip(self.servers).zip(resolved) {
+            if addresses.is_empty() {
+                warn!(%url, "server name not resolved");
+                unresolved.push(url);
+                continue;
+            }
+            for address in addresses {
+                let mut server = Server::stun(address);
+                server.group = Some(group);
+                let id = core.endpoint.add_server(now, server);
+                core.servers.insert(id, address);
+            }
+        }
+        let shared = Arc::new(Shared::new(core, runtime.clone(), self.options));
+        let (running, ended) = watch::channel(());
+        drop(runtime.spawn(Driver::new(Arc::clone(&shared), running)));
+        Ok(Node::new(shared, ended, unresolved))
+    }
+}
+
+impl Options {
+    /// The addresses to bind to, by name or by asking the system.
+    pub(super) async fn bases(&self) -> Result<Vec<Base>, BindError> {
+        if self.addresses.is_empty() {
+            let policy = self.policy.clone();
+            let bases = tokio::task::spawn_blocking(move || enumerate(&policy)).await;
+            return bases.map_err(|_| BindError::NoRuntime)?.map_err(BindError::Interfaces);
+        }
+        let concrete = |address: &SocketAddr| {
+            let ip = address.ip();
+            if ip.is_unspecified() || ip.is_multicast() {
+                return Err(BindError::NotConcrete(ip));
+            }
+            Ok(Base { interface: String::new(), address: *address, network_cost: 0 })
+        };
+        self.addresses.iter().map(concrete).collect()
+    }
+}
+
+/// Binds a socket to each base as socket set `set`; fails if none can be bound.
+pub(super) fn bind_all(core: &mut Core, bases: &[Base], set: u32) -> Result<(), BindError> {
+    let mut bound = 0;
+    let mut failure = None;
+    for base in bases {
+        let socket = bind(base.address);
+        match socket.and_then(|socket| core.add_socket(socket, base, set)) {
+            Ok(()) => bound += 1,
+            Err(error) => {
+                warn!(interface = base.interface, %error, "cannot bind");
+                failure = Some(BindError::Socket { address: base.address, error });
+            }
+        }
+    }
+    match failure {
+        Some(failure) if bound == 0 => Err(failure),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Resolves the servers all at once, in bounded time; what is not resolved has no addresses.
+async fn resolve(urls: &[StunUrl]) -> Vec<Vec<SocketAddr>> {
+    let lookups: Vec<_> = urls
+        .iter()
+        .map(|url| {
+            let (host, port) = (url.host().clone(), url.port());
+            tokio::spawn(tokio::time::timeout(RESOLVE, lookup(host, port)))
+        })
+        .collect();
+    let mut resolved = Vec::new();
+    for lookup in lookups {
+        resolved.push(lookup.await.ok().and_then(Result::ok).unwrap_or_default());
+    }
+    resolved
+}
+
+async fn lookup(host: Host, port: u16) -> Vec<SocketAddr> {
+    let name = match host {
+        Host::Ip(ip) => return vec![SocketAddr::new(ip, port)],
+        Host::Name(name) => name,
+    };
+    let all: Vec<SocketAddr> = match tokio::net::lookup_host((name.as_str(), port)).await {
+        Ok(addresses) => addresses.collect(),
+        Err(_) => return Vec::new(),
+    };
+    let of = |family: fn(&IpAddr) -> bool| {
+        all.iter().filter(move |a| family(&a.ip())).take(MAX_ADDRESSES_PER_NAME).copied()
+    };
+    of(IpAddr::is_ipv4).chain(of(IpAddr::is_ipv6)).collect()
+}

@@ -1,0 +1,197 @@
+//! From events of the core to the connections that they concern, and restarts of our own accord.
+
+use std::sync::Arc;
+
+use tracing::{debug, info};
+
+use super::ConnectionEvent;
+use super::node::restart_on_fresh_sockets;
+use super::shared::{Core, Member, Shared};
+use crate::candidate::Candidate;
+use crate::config::Role;
+use crate::event::{AgentState, Event, RestartReason};
+use crate::net::AgentId;
+
+/// Restarts of our own accord without a success in between.
+const MAX_RESTARTS: u8 = 3;
+
+impl Core {
+    /// Hands the events of the endpoint to their connections.
+    pub(super) fn dispatch(&mut self, shared: &Arc<Shared>) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.dispatch_one(shared, event);
+        }
+    }
+
+    fn dispatch_one(&mut self, shared: &Arc<Shared>, event: Event) {
+        match event {
+            Event::LocalCandidate { agent, stream, candidate } => {
+                let Some(member) = self.members.get_mut(&agent) else { return };
+                member.tell(&candidate);
+                member.negotiation.found(stream, candidate);
+                member.link.nudge();
+            }
+            Event::GatheringComplete { agent } => {
+                self.tell_candidates(agent);
+                let Some(member) = self.members.get_mut(&agent) else { return };
+                member.negotiation.gathered();
+                member.link.event(ConnectionEvent::GatheringComplete);
+                member.link.nudge();
+            }
+            Event::GatheringFailed { server, socket, reason } => {
+                let Some(server) = self.servers.get(&server).copied() else { return };
+                let socket = self.sockets.iter().find(|bound| bound.id == socket);
+                let Some(local) = socket.map(|bound| bound.address) else { return };
+                debug!(?reason, "gathering failed");
+                for member in self.members.values() {
+                    member.link.event(ConnectionEvent::GatheringFailed { server, local, reason });
+                }
+            }
+            Event::State { agent, state } => self.state(agent, state),
+            Event::Sendable { agent, component: _ } => {
+                let Some(member) = self.members.get_mut(&agent) else { return };
+                member.restarts = 0;
+                member.link.update(|status| status.sendable = true);
+                member.link.event(ConnectionEvent::Sendable);
+            }
+            Event::Selected { agent, component: _, pair } => {
+                let Some(member) = self.members.get_mut(&agent) else { return };
+                info!(%agent, rtt = ?pair.rtt, "selected");
+                member.restarts = 0;
+                member.link.update(|status| status.selected = Some(pair));
+                member.link.event(ConnectionEvent::Selected(pair));
+            }
+            Event::RestartedByPeer { agent } => {
+                let gathered = self.has_gathered(agent);
+                let Some(member) = self.members.get_mut(&agent) else { return };
+                member.negotiation.restarted(gathered);
+                member.told.clear();
+                member.link.event(ConnectionEvent::Restarting { by_peer: true });
+                member.link.nudge();
+                self.tell_candidates(agent);
+            }
+            Event::RestartRecommended { agent, reason } => {
+                if let Some(member) = self.members.get(&agent) {
+                    member.link.event(ConnectionEvent::RestartRecommended(reason));
+                }
+                self.restart_if_ours(shared, agent, reason);
+            }
+            Event::RoleChanged { agent, role } => {
+                if let Some(member) = self.members.get(&agent) {
+                    member.link.event(ConnectionEvent::RoleChanged(role));
+                }
+            }
+        }
+    }
+
+    /// Tells the application of our candidates that are known without an event of their own:
+    /// those that were there from the start, or that a restart took over.
+    pub(super) fn tell_candidates(&mut self, agent: AgentId) {
+        let description = self.endpoint.agent(agent).map(|agent| agent.local_description());
+        let Some(member) = self.members.get_mut(&agent) else { return };
+        for stream in description.into_iter().flat_map(|description| description.streams) {
+            for candidate in &stream.candidates {
+                member.tell(candidate);
+            }
+        }
+    }
+
+    fn has_gathered(&self, agent: AgentId) -> bool {
+        self.endpoint.agent(agent).is_some_and(|agent| !agent.is_gathering())
+    }
+
+    fn state(&self, agent: AgentId, state: AgentState) {
+        let Some(member) = self.members.get(&agent) else { return };
+        info!(%agent, ?state, "state");
+        member.link.update(|status| {
+            status.state = state;
+            match state {
+                AgentState::Failed | AgentState::Closed => status.sendable = false,
+                AgentState::New
+                | AgentState::Checking
+                | AgentState::Connected
+                | AgentState::Completed
+                | AgentState::Disconnected => {}
+            }
+        });
+        member.link.event(ConnectionEvent::State(state));
+    }
+
+    /// Restarts of our own accord where the options allow it.
+    ///
+    /// The controlling side does so on every recommendation, the controlled side only when the
+    /// checks failed, for then the peer may not have noticed. Never while an offer is under way,
+    /// nor before the connection could send for the first time.
+    fn restart_if_ours(&mut self, shared: &Arc<Shared>, agent: AgentId, reason: RestartReason) {
+        let controlling =
+            self.endpoint.agent(agent).is_some_and(|agent| agent.role() == Role::Controlling);
+        let Some(member) = self.members.get_mut(&agent) else { return };
+        let fresh = match reason {
+            RestartReason::ConsentExpiring | RestartReason::Failed => true,
+            RestartReason::BetterPath => false,
+        };
+        let ours = controlling || reason == RestartReason::Failed;
+        let possible = member.link.was_ready()
+            && !member.negotiation.is_offering()
+            && !member.link.status().signaling_ended
+            && member.restarts < MAX_RESTARTS;
+        if !(shared.options.auto_restart && ours && possible) {
+            return;
+        }
+        member.restarts += 1;
+        if fresh {
+            let shared = Arc::clone(shared);
+            let runtime = shared.runtime.clone();
+            drop(runtime.spawn(async move {
+                restart_on_fresh_sockets(&shared, agent).await;
+            }));
+        } else {
+            self.restart(shared, agent);
+        }
+    }
+
+    /// Restarts the agent and has an offer signalled.
+    pub(super) fn restart(&mut self, shared: &Arc<Shared>, agent: AgentId) {
+        // Events of the old generation first.
+        self.dispatch(shared);
+        let now = self.clock.now();
+        let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return };
+        handle.restart();
+        let gathered = self.has_gathered(agent);
+        let Some(member) = self.members.get_mut(&agent) else { return };
+        info!(%agent, "restarting");
+        member.negotiation.restarted(gathered);
+        member.negotiation.offer();
+        member.told.clear();
+        member.link.event(ConnectionEvent::Restarting { by_peer: false });
+        member.link.nudge();
+        self.tell_candidates(agent);
+        self.wake_driver();
+    }
+
+    /// Closes an agent and ends its connection.
+    pub(super) fn close(&mut self, agent: AgentId) {
+        let now = self.clock.now();
+        if let Some(handle) = self.endpoint.agent_mut(now, agent) {
+            handle.close();
+        }
+        if let Some(member) = self.members.remove(&agent) {
+            member.link.end();
+        }
+        self.wake_driver();
+    }
+}
+
+impl Member {
+    /// Tells the application of a candidate of ours, once a generation.
+    fn tell(&mut self, candidate: &Candidate) {
+        let known = self.told.iter().any(|told| {
+            (told.kind, told.component, &told.address)
+                == (candidate.kind, candidate.component, &candidate.address)
+        });
+        if !known {
+            self.told.push(candidate.clone());
+            self.link.event(ConnectionEvent::LocalCandidate(candidate.clone()));
+        }
+    }
+}

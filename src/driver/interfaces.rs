@@ -1,0 +1,300 @@
+//! Which addresses of this machine are bases. [RFC 8445 §5.1.1.1]
+
+use core::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use netdev::interface::types::InterfaceType;
+
+/// When addresses of a loopback interface are bases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LoopbackUse {
+    /// Only where the interface or the address is named. [rfc8445-5.1.1.1-4]
+    #[default]
+    Named,
+    /// Also when the machine has no other usable address: for demonstrations and tests.
+    LastResort,
+}
+
+/// Which addresses of this machine become sockets.
+///
+/// Never used: deprecated, tentative and duplicate IPv6 addresses, IPv6 link-local ones,
+/// site-local ones (fec0::/10), IPv4-compatible and IPv4-mapped ones. [rfc8445-5.1.1.1-5]
+/// [rfc8445-5.1.1.1-6] [rfc8445-5.1.1.1-8]
+/// A temporary (privacy) IPv6 address replaces the others of its prefix on the same interface.
+/// [rfc8445-5.1.1.1-7]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InterfacePolicy {
+    /// The interfaces to use; none named is all of them.
+    pub names: Vec<String>,
+    /// Whether IPv4 addresses are used. Default true.
+    pub ipv4: bool,
+    /// Whether IPv6 addresses are used. Default true.
+    pub ipv6: bool,
+    /// When loopback is used. Default only when named.
+    pub loopback: LoopbackUse,
+    /// How many addresses are used, in the order of the interfaces. Default 16.
+    pub max_addresses: usize,
+}
+
+impl Default for InterfacePolicy {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            ipv4: true,
+            ipv6: true,
+            loopback: LoopbackUse::Named,
+            max_addresses: 16,
+        }
+    }
+}
+
+/// Why no address of this machine is usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InterfaceError {
+    /// There is no interface of this name: name one that exists.
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// No address is left: connect a network, allow the other family, or name `lo` to stay on
+    /// this machine.
+    NoAddress,
+}
+
+impl fmt::Display for InterfaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { name, known } => {
+                write!(f, "there is no network interface \"{name}\"; name one of: ")?;
+                for (n, name) in known.iter().enumerate() {
+                    write!(f, "{}{name}", if n > 0 { ", " } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::NoAddress => f.write_str(
+                "no usable network address; connect a network, allow both IPv4 and IPv6, or name \
+                 the loopback interface to stay on this machine",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for InterfaceError {}
+
+/// An address to bind to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) interface: String,
+    pub(super) address: SocketAddr,
+    pub(super) network_cost: u16,
+}
+
+/// An address of the machine as the system describes it.
+#[derive(Clone, Debug)]
+struct Found {
+    interface: String,
+    ip: IpAddr,
+    prefix_len: u8,
+    loopback: bool,
+    temporary: bool,
+    usable: bool,
+    network_cost: u16,
+}
+
+/// Asks the system for its addresses and chooses; takes a few milliseconds of system calls.
+pub(super) fn enumerate(policy: &InterfacePolicy) -> Result<Vec<Base>, InterfaceError> {
+    let mut interfaces = netdev::get_interfaces();
+    // The system's order, whatever order they come in.
+    interfaces.sort_by_key(|interface| interface.index);
+    let mut found = Vec::new();
+    let mut names = Vec::new();
+    for interface in &interfaces {
+        names.push(interface.name.clone());
+        if !interface.is_up() {
+            continue;
+        }
+        let describe = |ip, prefix_len| Found {
+            interface: interface.name.clone(),
+            ip,
+            prefix_len,
+            loopback: interface.is_loopback(),
+            temporary: false,
+            usable: true,
+            network_cost: cost(interface.if_type),
+        };
+        for net in &interface.ipv4 {
+            found.push(describe(net.addr().into(), net.prefix_len()));
+        }
+        for (n, net) in interface.ipv6.iter().enumerate() {
+            let flags = interface.ipv6_addr_flags.get(n).copied().unwrap_or_default();
+            found.push(Found {
+                temporary: flags.temporary,
+                usable: !(flags.deprecated || flags.tentative || flags.duplicated),
+                ..describe(net.addr().into(), net.prefix_len())
+            });
+        }
+    }
+    choose(&found, &names, policy)
+}
+
+/// What it costs to send on an interface, 0 to 999, in the scale that browsers use.
+fn cost(kind: InterfaceType) -> u16 {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign and long")]
+    match kind {
+        InterfaceType::Wireless80211 => 10,
+        InterfaceType::Wwan | InterfaceType::Wwanpp | InterfaceType::Wwanpp2 => 900,
+        _ => 0,
+    }
+}
+
+fn choose(
+    found: &[Found],
+    names: &[String],
+    policy: &InterfacePolicy,
+) -> Result<Vec<Base>, InterfaceError> {
+    if let Some(name) = policy.names.iter().find(|name| !names.contains(name)) {
+        return Err(InterfaceError::Unknown { name: name.clone(), known: names.to_vec() });
+    }
+    let named = |f: &&Found| policy.names.is_empty() || policy.names.contains(&f.interface);
+    let candidates: Vec<&Found> = found
+        .iter()
+        .filter(named)
+        .filter(|f| f.usable && is_base(&f.ip))
+        .filter(|f| if f.ip.is_ipv4() { policy.ipv4 } else { policy.ipv6 })
+        .filter(|f| f.temporary || !has_temporary_sibling(f, found))
+        .collect();
+    let is_loopback = |f: &Found| f.loopback || f.ip.is_loopback();
+    let others = candidates.iter().any(|f| !is_loopback(f));
+    let loopback_too = !policy.names.is_empty()
+        || match policy.loopback {
+            LoopbackUse::Named => false,
+            LoopbackUse::LastResort => !others,
+        };
+    let bases: Vec<Base> = candidates
+        .into_iter()
+        .filter(|f| loopback_too || !is_loopback(f))
+        .take(policy.max_addresses)
+        .map(|f| Base {
+            interface: f.interface.clone(),
+            address: SocketAddr::new(f.ip, 0),
+            network_cost: f.network_cost,
+        })
+        .collect();
+    if bases.is_empty() { Err(InterfaceError::NoAddress) } else { Ok(bases) }
+}
+
+/// Whether an address may be a base at all.
+fn is_base(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
+        }
+        IpAddr::V6(ip) => {
+            let site_local = ip.segments().first().is_some_and(|first| first & 0xffc0 == 0xfec0);
+            let compatible =
+                ip.segments().iter().take(6).all(|part| *part == 0) && *ip != Ipv6Addr::LOCALHOST;
+            let mapped = ip.to_ipv4_mapped().is_some();
+            let link_local = ip.is_unicast_link_local();
+            !(site_local || compatible || mapped || link_local || ip.is_multicast())
+        }
+    }
+}
+
+/// Whether the interface has a usable temporary address in the prefix of `address`.
+fn has_temporary_sibling(address: &Found, found: &[Found]) -> bool {
+    found.iter().any(|other| {
+        other.temporary
+            && other.usable
+            && other.interface == address.interface
+            && same_prefix(other.ip, address.ip, address.prefix_len.min(64))
+    })
+}
+
+fn same_prefix(a: IpAddr, b: IpAddr, len: u8) -> bool {
+    match (a, b) {
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            let shift = 128u32.saturating_sub(u32::from(len));
+            u128::from(a).checked_shr(shift) == u128::from(b).checked_shr(shift)
+        }
+        (IpAddr::V4(_), _) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(interface: &str, ip: &str) -> Found {
+        let ip: IpAddr = ip.parse().unwrap();
+        Found {
+            interface: interface.into(),
+            ip,
+            prefix_len: 64,
+            loopback: interface == "lo",
+            temporary: false,
+            usable: true,
+            network_cost: 0,
+        }
+    }
+
+    fn chosen(found: &[Found], policy: &InterfacePolicy) -> Vec<String> {
+        let names = ["lo".to_owned(), "eth0".to_owned()];
+        let bases = choose(found, &names, policy).unwrap_or_default();
+        bases.into_iter().map(|base| base.address.ip().to_string()).collect()
+    }
+
+    /// [rfc8445-5.1.1.1-4]
+    #[test]
+    fn loopback_is_a_base_only_when_named_or_wanted_as_the_last_resort() {
+        let both = [found("lo", "127.0.0.1"), found("eth0", "192.0.2.1")];
+        let mut policy = InterfacePolicy::default();
+        assert_eq!(chosen(&both, &policy), ["192.0.2.1"]);
+        assert!(chosen(&both[..1], &policy).is_empty());
+        policy.loopback = LoopbackUse::LastResort;
+        assert_eq!(chosen(&both, &policy), ["192.0.2.1"]);
+        assert_eq!(chosen(&both[..1], &policy), ["127.0.0.1"]);
+        policy = InterfacePolicy { names: vec!["lo".into()], ..InterfacePolicy::default() };
+        assert_eq!(chosen(&both, &policy), ["127.0.0.1"]);
+    }
+
+    /// [rfc8445-5.1.1.1-5] [rfc8445-5.1.1.1-6] [rfc8445-5.1.1.1-8]
+    #[test]
+    fn site_local_compatible_mapped_and_link_local_addresses_are_no_bases() {
+        let all = ["fec0::1", "::192.0.2.1", "::ffff:192.0.2.1", "fe80::1", "ff02::1", "::"]
+            .map(|ip| found("eth0", ip));
+        assert!(chosen(&all, &InterfacePolicy::default()).is_empty());
+    }
+
+    /// [rfc8445-5.1.1.1-7]
+    #[test]
+    fn a_temporary_address_replaces_the_trackable_ones_of_its_prefix() {
+        let temporary = Found { temporary: true, ..found("eth0", "2001:db8::77") };
+        let trackable = found("eth0", "2001:db8::1");
+        let elsewhere = found("eth0", "2001:db8:1::1");
+        let all = [trackable.clone(), temporary.clone(), elsewhere];
+        assert_eq!(chosen(&all, &InterfacePolicy::default()), ["2001:db8::77", "2001:db8:1::1"]);
+        let deprecated = Found { usable: false, ..temporary };
+        assert_eq!(chosen(&[trackable, deprecated], &InterfacePolicy::default()), ["2001:db8::1"]);
+    }
+
+    /// [rfc8445-5.1.1.1-1]
+    #[test]
+    fn every_usable_address_is_a_base_within_the_limit() {
+        let all: Vec<_> = (1..=20).map(|n| found("eth0", &format!("192.0.2.{n}"))).collect();
+        assert_eq!(chosen(&all, &InterfacePolicy::default()).len(), 16);
+        assert_eq!(chosen(&all[..3], &InterfacePolicy::default()).len(), 3);
+        let v6 = InterfacePolicy { ipv4: false, ..InterfacePolicy::default() };
+        assert!(chosen(&all, &v6).is_empty());
+    }
+
+    #[test]
+    fn an_unknown_interface_is_named_with_the_known_ones() {
+        let policy = InterfacePolicy { names: vec!["eth7".into()], ..InterfacePolicy::default() };
+        let error = choose(&[], &["lo".into(), "eth0".into()], &policy).unwrap_err();
+        assert!(error.to_string().ends_with("name one of: lo, eth0"));
+    }
+}

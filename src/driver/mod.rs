@@ -1,0 +1,137 @@
+//! The tokio driver: sockets, interfaces, clock and entropy around the core.
+//!
+//! A [`Node`] owns UDP sockets and the task that drives them; any number of [`Connection`]s share
+//! them, told apart by what they authenticated and not by their ports. Everything that knows the
+//! outside world is here; the core below is reached through its public API alone.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use floe::Node;
+//! use floe::signaling::memory;
+//!
+//! let (near, far) = memory::pair(16);
+//! let left = Node::builder().interface("lo").bind().await?;
+//! let right = Node::builder().interface("lo").bind().await?;
+//! let (left, right) = tokio::try_join!(left.connect(near), right.accept(far))?;
+//!
+//! left.send(b"hello").await?;
+//! let mut buf = [0; 1500];
+//! let length = right.recv(&mut buf).await?;
+//! assert_eq!(buf.get(..length), Some(&b"hello"[..]));
+//! # Ok(()) }
+//! ```
+//!
+//! How it behaves:
+//!
+//! - One task per node reads its sockets, at most 256 datagrams a turn and the sockets taking
+//!   turns, fires timers after reading, and sends. Handles send application data directly.
+//! - A full socket keeps its packets and holds up no other; an error of one socket or one
+//!   destination is never fatal. What the network calls unreachable fails the pair at once.
+//! - All queues are bounded: datagrams that nobody receives are dropped, newest first, and
+//!   counted ([`Connection::dropped`]); of events that nobody takes the oldest are dropped.
+//! - One task per connection carries on its signalling: offers, answers, trickled candidates, and
+//!   the offers of restarts, our own and the peer's. When both sides offer at once, the one whose
+//!   ufrag sorts lower yields.
+//! - Dropping the last handle of a connection closes its agent; dropping the last handle of a node
+//!   and its connections ends the task and closes the sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::candidate::Candidate;
+use crate::config::Role;
+use crate::event::{AgentState, GatherFailure, RestartReason, SelectedPair};
+
+mod builder;
+mod clock;
+mod connection;
+mod dispatch;
+mod error;
+mod inbox;
+mod interfaces;
+mod negotiation;
+mod node;
+mod run;
+mod shared;
+mod signal;
+mod socket;
+mod url;
+
+pub use builder::NodeBuilder;
+pub use connection::{Connection, Events};
+pub use error::{BindError, Closed, ConnectError, FailureReport, SignalRejected, TransmitError};
+pub use interfaces::{InterfaceError, InterfacePolicy, LoopbackUse};
+pub use node::Node;
+pub use url::{Host, STUN_PORT, StunUrl, UrlError};
+
+/// Says whether packets may pass between a local address and a remote one, in both directions.
+///
+/// What may not pass is dropped without a trace, as a firewall would: for policy, for tests, and
+/// to show what happens when a path dies. It is called for every packet, so it must be quick and
+/// must not call back into the node.
+pub type PathFilter = Arc<dyn Fn(SocketAddr, SocketAddr) -> bool + Send + Sync>;
+
+/// What a driver counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Datagrams that left.
+    pub sent: u64,
+    /// Datagrams that could not be sent and were dropped.
+    pub send_errors: u64,
+    /// Datagrams that arrived.
+    pub received: u64,
+    /// Errors on reading.
+    pub receive_errors: u64,
+    /// Datagrams that the path filter stopped.
+    pub filtered: u64,
+}
+
+impl DriverStats {
+    fn count_sent(&mut self, sent: bool) {
+        let counter = if sent { &mut self.sent } else { &mut self.send_errors };
+        *counter = counter.saturating_add(1);
+    }
+}
+
+/// Something that happened to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionEvent {
+    /// We found a candidate.
+    LocalCandidate(Candidate),
+    /// The peer signalled a candidate.
+    RemoteCandidate(Candidate),
+    /// All our candidates of this generation are known.
+    GatheringComplete,
+    /// A server gave no candidate for a socket; gathering goes on without it.
+    GatheringFailed {
+        /// The server.
+        server: SocketAddr,
+        /// The socket.
+        local: SocketAddr,
+        /// Why.
+        reason: GatherFailure,
+    },
+    /// The state of the agent changed.
+    State(AgentState),
+    /// Data can be sent.
+    Sendable,
+    /// A pair, or another one, was selected.
+    Selected(SelectedPair),
+    /// A new generation began.
+    Restarting {
+        /// Whether the peer asked for it.
+        by_peer: bool,
+    },
+    /// A restart would help; the connection does it by itself where
+    /// [`NodeBuilder::auto_restart`] says so.
+    RestartRecommended(RestartReason),
+    /// The role was switched to end a conflict.
+    RoleChanged(Role),
+    /// A signal of the peer was not used.
+    SignalRejected(SignalRejected),
+    /// Nothing can be signalled to the peer or by it any more. The connection goes on, but cannot
+    /// restart.
+    SignalingEnded,
+}

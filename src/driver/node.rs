@@ -1,0 +1,249 @@
+//! A node: sockets, servers, and the connections that share them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::DriverStats;
+use super::builder::{NodeBuilder, bind_all};
+use super::connection::{Connection, Link};
+use super::error::ConnectError;
+use super::negotiation::Negotiation;
+use super::shared::{Core, Member, Shared};
+use super::signal::Signaller;
+use super::url::StunUrl;
+use crate::config::{AgentConfig, Role};
+use crate::net::AgentId;
+use crate::signaling::Signaling;
+use crate::stats::EndpointStats;
+
+/// Ends the driver when the last handle is dropped.
+#[derive(Debug)]
+pub(super) struct NodeHandle {
+    shared: Arc<Shared>,
+    running: watch::Receiver<()>,
+    unresolved: Vec<StunUrl>,
+}
+
+impl NodeHandle {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn end(&self) {
+        let mut core = self.shared.lock();
+        core.closing = true;
+        core.wake_driver();
+    }
+}
+
+impl Drop for NodeHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A set of UDP sockets that any number of connections share, and the task that drives them.
+///
+/// Clones are handles of one node. The task and the sockets end when the last handle of the node
+/// and of its connections is dropped.
+///
+/// ```no_run
+/// # async fn run(signaling: floe::signaling::memory::Memory) -> Result<(), Box<dyn std::error::Error>> {
+/// let node = floe::Node::builder().stun("stun:stun.example.org")?.bind().await?;
+/// let connection = node.connect(signaling).await?;
+/// connection.send(b"hello").await?;
+/// let mut buf = [0; 1500];
+/// let length = connection.recv(&mut buf).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Node {
+    handle: Arc<NodeHandle>,
+}
+
+impl Node {
+    /// Starts to build a node. The defaults use all interfaces, IPv4 and IPv6, and no server.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        running: watch::Receiver<()>,
+        unresolved: Vec<StunUrl>,
+    ) -> Self {
+        Self { handle: Arc::new(NodeHandle { shared, running, unresolved }) }
+    }
+
+    pub(super) fn from_handle(handle: Arc<NodeHandle>) -> Self {
+        Self { handle }
+    }
+
+    /// Offers a connection to the peer behind `signaling` and waits until data can be sent.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConnectError`] with a report of what was tried; see [`Connection::ready`].
+    pub async fn connect(
+        &self,
+        signaling: impl Signaling + 'static,
+    ) -> Result<Connection, ConnectError> {
+        let connection = self.open(self.agent_config(Role::Controlling), signaling);
+        connection.ready().await?;
+        Ok(connection)
+    }
+
+    /// Waits for the peer behind `signaling` to offer a connection, answers, and waits until data
+    /// can be sent.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConnectError`] with a report of what was tried; see [`Connection::ready`].
+    pub async fn accept(
+        &self,
+        signaling: impl Signaling + 'static,
+    ) -> Result<Connection, ConnectError> {
+        let connection = self.open(self.agent_config(Role::Controlled), signaling);
+        connection.ready().await?;
+        Ok(connection)
+    }
+
+    /// Returns the configuration that agents of this node start from, for `role`.
+    #[must_use]
+    pub fn agent_config(&self, role: Role) -> AgentConfig {
+        let mut config = self.handle.shared.options.agent.clone();
+        config.role = role;
+        config
+    }
+
+    /// Opens a connection without waiting: gathering and signalling begin at once. An agent that
+    /// is configured as controlling offers, a controlled one waits for the offer.
+    ///
+    /// On a node that was closed the connection is closed from the start.
+    #[must_use]
+    pub fn open(&self, config: AgentConfig, signaling: impl Signaling + 'static) -> Connection {
+        let shared = &self.handle.shared;
+        let (link, running) = {
+            let mut core = shared.lock();
+            let now = core.clock.now();
+            let negotiation = {
+                let mut negotiation = Negotiation::new(config.trickle);
+                if config.role == Role::Controlling {
+                    negotiation.offer();
+                }
+                negotiation
+            };
+            let agent = core.endpoint.add_agent(now, config);
+            let options = &shared.options;
+            let link = Arc::new(Link::new(agent, options.max_datagrams, options.max_octets));
+            let member = Member {
+                link: Arc::clone(&link),
+                negotiation,
+                restarts: 0,
+                session: session_id(),
+                told: Vec::new(),
+                early: Vec::new(),
+            };
+            core.members.insert(agent, member);
+            core.tell_candidates(agent);
+            let (running, ended) = watch::channel(());
+            if core.closing {
+                core.close(agent);
+            } else {
+                let signaller =
+                    Signaller::new(Arc::clone(shared), Arc::clone(&link), signaling, running);
+                drop(shared.runtime.spawn(signaller.run()));
+            }
+            core.wake_driver();
+            (link, ended)
+        };
+        Connection::new(Arc::clone(&self.handle), link, running)
+    }
+
+    /// The addresses that the sockets are bound to.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.handle.shared.lock().sockets.iter().map(|socket| socket.address).collect()
+    }
+
+    /// The servers whose names could not be resolved.
+    #[must_use]
+    pub fn unresolved(&self) -> &[StunUrl] {
+        &self.handle.unresolved
+    }
+
+    /// What the endpoint counted.
+    #[must_use]
+    pub fn stats(&self) -> EndpointStats {
+        self.handle.shared.lock().endpoint.stats().clone()
+    }
+
+    /// What the driver counted.
+    #[must_use]
+    pub fn driver_stats(&self) -> DriverStats {
+        self.handle.shared.lock().stats.clone()
+    }
+
+    /// Closes all connections and sockets and waits until the task has ended.
+    pub async fn close(&self) {
+        self.handle.end();
+        let mut running = self.handle.running.clone();
+        while running.changed().await.is_ok() {}
+    }
+}
+
+/// A session id for the `o=` line; it need not be secret, nor is it drawn from the seed.
+fn session_id() -> u64 {
+    let mut octets = [0; 8];
+    match getrandom::fill(&mut octets) {
+        Ok(()) => u64::from_be_bytes(octets) >> 2,
+        Err(_) => 1,
+    }
+}
+
+/// Binds a new set of sockets and restarts `agent` on them; where nothing can be bound it
+/// restarts on the old ones.
+pub(super) async fn restart_on_fresh_sockets(shared: &Arc<Shared>, agent: AgentId) {
+    let bases = shared.options.bases().await;
+    let mut core = shared.lock();
+    if core.closing || !core.members.contains_key(&agent) {
+        return;
+    }
+    let mut retired = None;
+    match bases {
+        Ok(mut bases) => {
+            for base in &mut bases {
+                base.address.set_port(0);
+            }
+            let _runtime = shared.runtime.enter();
+            let set = core.sockets.iter().map(|socket| socket.set).max().unwrap_or(0) + 1;
+            match bind_all(&mut core, &bases, set) {
+                Ok(()) => retired = Some(set),
+                Err(error) => warn!(%error, "no fresh sockets"),
+            }
+        }
+        Err(error) => warn!(%error, "no fresh sockets"),
+    }
+    core.restart(shared, agent);
+    if let Some(set) = retired {
+        retire(&mut core, agent, set);
+    }
+}
+
+/// Takes old sockets out of service.
+///
+/// A connection that is alone on its node leaves all of them, so that no check is spent on the
+/// 5-tuples that died. Where others share them, the last set stays, and what carries a selected
+/// pair of theirs.
+fn retire(core: &mut Core, agent: AgentId, newest: u32) {
+    let others = || core.members.iter().filter(|(other, _)| **other != agent);
+    let in_use: Vec<SocketAddr> = others()
+        .filter_map(|(_, member)| member.link.status().selected.map(|pair| pair.base))
+        .collect();
+    let oldest = if others().next().is_some() { newest.saturating_sub(1) } else { newest };
+    core.keep_sockets(|socket| socket.set >= oldest || in_use.contains(&socket.address));
+}

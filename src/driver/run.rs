@@ -1,0 +1,103 @@
+//! The task that drives an endpoint: reads its sockets, fires its timers, sends its packets.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tracing::debug;
+
+use super::shared::{Core, Shared};
+
+/// Turns without a pause before other tasks have their go.
+const ROUNDS: usize = 16;
+/// Turns that timers wait for sockets which are never drained.
+const PATIENCE: u32 = 4;
+
+/// The driver of one node; ends when no handle is left, and its sockets with it.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    sleep: Pin<Box<Sleep>>,
+    undrained: u32,
+    /// Closed when the driver ended.
+    _running: watch::Sender<()>,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, running: watch::Sender<()>) -> Self {
+        let sleep = Box::pin(tokio::time::sleep(core::time::Duration::ZERO));
+        Self { shared, sleep, undrained: 0, _running: running }
+    }
+
+    /// One turn: sockets, then timers, then packets, then events. Returns whether the sockets
+    /// are drained.
+    ///
+    /// Reading comes first so that an answer that has already arrived is not taken for missing;
+    /// sockets that never run dry hold the timers up for a few turns only.
+    fn turn(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
+        core.clock.sync();
+        let drained = core.receive(cx);
+        self.undrained = if drained { 0 } else { self.undrained.saturating_add(1) };
+        let now = core.clock.now();
+        let due = core.endpoint.poll_timeout().is_some_and(|at| at <= now);
+        if due && (drained || self.undrained > PATIENCE) {
+            self.undrained = 0;
+            core.endpoint.handle_timeout(now);
+        }
+        core.send_backlog(cx);
+        core.send(now);
+        core.dispatch(&self.shared);
+        // A packet that found its socket full registers for writability.
+        core.send_backlog(cx);
+        drained
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let shared = Arc::clone(&this.shared);
+        let mut core = shared.lock();
+        core.set_driver(cx.waker());
+        for _ in 0..ROUNDS {
+            if core.closing {
+                return Poll::Ready(());
+            }
+            let drained = this.turn(&mut core, cx);
+            let Some(at) = core.endpoint.poll_timeout() else {
+                if drained {
+                    return Poll::Pending;
+                }
+                continue;
+            };
+            if !drained || at <= core.clock.now() {
+                continue;
+            }
+            this.sleep.as_mut().reset(core.clock.deadline(at));
+            if this.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        // Busy: let others run, and come back.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    /// Ends all connections: nobody drives them any more.
+    fn drop(&mut self) {
+        let mut core = self.shared.lock();
+        core.closing = true;
+        let agents: Vec<_> = core.members.keys().copied().collect();
+        for agent in agents {
+            core.close(agent);
+        }
+        core.sockets.clear();
+        debug!("driver ended");
+    }
+}

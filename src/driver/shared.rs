@@ -1,0 +1,360 @@
+//! The endpoint and its sockets, shared by the task that drives them and by the handles.
+
+use core::task::{Context, Poll, Waker};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
+use tracing::{debug, trace};
+
+use super::builder::Options;
+use super::clock::Clock;
+use super::connection::Link;
+use super::interfaces::Base;
+use super::negotiation::Negotiation;
+use super::socket::{SendFailure, classify};
+use super::{DriverStats, PathFilter};
+use crate::Endpoint;
+use crate::candidate::Candidate;
+use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
+use crate::time::Instant;
+
+/// The longest UDP payload there is, and room around it.
+pub(super) const BUFFER: usize = 65_536 + HEADROOM + TAILROOM;
+/// Datagrams read in one turn of the driver, all sockets together.
+const TURN: usize = 256;
+/// Datagrams read from one socket before the next one has its go.
+const SLICE: usize = 16;
+/// Packets kept for a socket whose kernel buffer is full; the newest are dropped beyond.
+const BACKLOG: usize = 64;
+/// Read errors without a datagram in between after which a socket is given up.
+const MAX_READ_ERRORS: u32 = 64;
+
+/// What the driver, the handles and the signalling tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    core: Mutex<Core>,
+    pub(super) runtime: Handle,
+    pub(super) options: Options,
+}
+
+impl Shared {
+    pub(super) fn new(core: Core, runtime: Handle, options: Options) -> Self {
+        Self { core: Mutex::new(core), runtime, options }
+    }
+
+    /// Locks the core. Nobody holds the lock across an await or a blocking call.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection as the core sees it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) link: Arc<Link>,
+    pub(super) negotiation: Negotiation,
+    /// Restarts of our own accord since the connection could send last.
+    pub(super) restarts: u8,
+    pub(super) session: u64,
+    /// Our candidates of this generation that the application was told of.
+    pub(super) told: Vec<Candidate>,
+    /// Candidates of the peer that came before its description.
+    pub(super) early: Vec<crate::signaling::CandidateInit>,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) id: SocketId,
+    pub(super) address: SocketAddr,
+    pub(super) io: Arc<UdpSocket>,
+    /// Which set of sockets it belongs to; fresh sockets are a new set.
+    pub(super) set: u32,
+    backlog: VecDeque<(SocketAddr, Vec<u8>)>,
+    read_errors: u32,
+}
+
+/// The state behind the lock.
+pub(super) struct Core {
+    pub(super) endpoint: Endpoint,
+    pub(super) clock: Clock,
+    pub(super) sockets: Vec<Bound>,
+    pub(super) members: BTreeMap<AgentId, Member>,
+    pub(super) servers: BTreeMap<ServerId, SocketAddr>,
+    pub(super) stats: DriverStats,
+    /// No handle is left: the driver ends.
+    pub(super) closing: bool,
+    filter: Option<PathFilter>,
+    driver: Option<Waker>,
+    buffer: Vec<u8>,
+    /// The socket that is read first in the next turn.
+    next: usize,
+}
+
+impl core::fmt::Debug for Core {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Core").field("sockets", &self.sockets.len()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(super) fn new(endpoint: Endpoint, clock: Clock, filter: Option<PathFilter>) -> Self {
+        Self {
+            endpoint,
+            clock,
+            sockets: Vec::new(),
+            members: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            stats: DriverStats::default(),
+            closing: false,
+            filter,
+            driver: None,
+            buffer: vec![0; BUFFER],
+            next: 0,
+        }
+    }
+
+    /// Hands a bound socket to the endpoint.
+    pub(super) fn add_socket(&mut self, io: UdpSocket, base: &Base, set: u32) -> io::Result<()> {
+        let address = io.local_addr()?;
+        let now = self.clock.now();
+        let socket = Socket::udp(address).with_network_cost(base.network_cost);
+        let id = self.endpoint.add_socket(now, socket);
+        debug!(interface = base.interface, port = address.port(), "socket bound");
+        self.sockets.push(Bound {
+            id,
+            address,
+            io: Arc::new(io),
+            set,
+            backlog: VecDeque::new(),
+            read_errors: 0,
+        });
+        Ok(())
+    }
+
+    /// Takes the sockets that `keep` refuses out of service.
+    pub(super) fn keep_sockets(&mut self, keep: impl Fn(&Bound) -> bool) {
+        let now = self.clock.now();
+        let endpoint = &mut self.endpoint;
+        self.sockets.retain(|socket| {
+            let kept = keep(socket);
+            if !kept {
+                endpoint.remove_socket(now, socket.id);
+            }
+            kept
+        });
+    }
+
+    /// Makes the driver look again: something was commanded.
+    pub(super) fn wake_driver(&mut self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn set_driver(&mut self, waker: &Waker) {
+        match &mut self.driver {
+            Some(driver) => driver.clone_from(waker),
+            driver @ None => *driver = Some(waker.clone()),
+        }
+    }
+
+    fn may_pass(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter(local, remote))
+    }
+
+    /// Reads what has arrived, at most [`TURN`] datagrams, the sockets taking turns. Returns
+    /// whether all sockets are drained; their wakers are registered then.
+    pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut left = TURN;
+        let mut drained = 0;
+        let count = self.sockets.len();
+        if count == 0 {
+            return true;
+        }
+        while left > 0 && drained < count {
+            self.next = (self.next + 1) % count;
+            let slice = SLICE.min(left);
+            let read = self.receive_slice(cx, self.next, slice);
+            left -= read;
+            drained = if read < slice { drained + 1 } else { 0 };
+        }
+        self.keep_sockets(|socket| socket.read_errors < MAX_READ_ERRORS);
+        drained >= count
+    }
+
+    /// Reads at most `slice` datagrams from one socket and returns how many there were.
+    fn receive_slice(&mut self, cx: &mut Context<'_>, index: usize, slice: usize) -> usize {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        let mut read = 0;
+        while read < slice {
+            let Some(socket) = self.sockets.get_mut(index) else { break };
+            let mut datagram = ReadBuf::new(&mut buffer);
+            match socket.io.poll_recv_from(cx, &mut datagram) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(from)) => {
+                    socket.read_errors = 0;
+                    let (id, local) = (socket.id, socket.address);
+                    self.handle(id, local, from, datagram.filled());
+                }
+                Poll::Ready(Err(error)) => {
+                    // An ICMP error of an earlier send, or the interface is gone.
+                    trace!(%error, "read");
+                    self.stats.receive_errors = self.stats.receive_errors.saturating_add(1);
+                    socket.read_errors = socket.read_errors.saturating_add(1);
+                }
+            }
+            read += 1;
+        }
+        self.buffer = buffer;
+        read
+    }
+
+    fn handle(&mut self, socket: SocketId, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+        if !self.may_pass(local, from) {
+            self.stats.filtered = self.stats.filtered.saturating_add(1);
+            return;
+        }
+        self.stats.received = self.stats.received.saturating_add(1);
+        let now = self.clock.now();
+        match self.endpoint.handle_datagram(now, socket, from, datagram) {
+            Received::Data { agent, component: _, data } => {
+                if let Some(member) = self.members.get(&agent) {
+                    member.link.deliver(data);
+                }
+            }
+            Received::Handled | Received::Unclaimed { .. } | Received::Dropped(_) => {}
+        }
+    }
+
+    /// Sends what was kept for sockets that were full, as far as they take it.
+    pub(super) fn send_backlog(&mut self, cx: &mut Context<'_>) {
+        let now = self.clock.now();
+        for socket in &mut self.sockets {
+            while !socket.backlog.is_empty() {
+                if socket.io.poll_send_ready(cx).is_pending() {
+                    break;
+                }
+                let Some((to, packet)) = socket.backlog.front() else { break };
+                let sent = socket.io.try_send_to(packet, *to);
+                match sent.as_ref().map_err(classify) {
+                    Err(SendFailure::Full) => continue,
+                    Err(SendFailure::Unreachable) => {
+                        self.endpoint.handle_unreachable(now, socket.id, *to);
+                    }
+                    Ok(_) | Err(SendFailure::TooLong | SendFailure::Lost) => {}
+                }
+                self.stats.count_sent(sent.is_ok());
+                socket.backlog.pop_front();
+            }
+        }
+    }
+
+    /// Sends all that the endpoint has to send now. A socket that is full keeps its packets and
+    /// holds up no other.
+    pub(super) fn send(&mut self, now: Instant) {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        while let Some(transmit) = self.endpoint.poll_transmit(now, &mut buffer) {
+            self.send_one(now, &transmit, &buffer);
+        }
+        self.buffer = buffer;
+    }
+
+    fn send_one(&mut self, now: Instant, transmit: &Transmit, buffer: &[u8]) {
+        let Some(packet) = buffer.get(transmit.range.clone()) else { return };
+        let Some(index) = self.sockets.iter().position(|s| s.id == transmit.socket) else { return };
+        let Some(local) = self.sockets.get(index).map(|socket| socket.address) else { return };
+        if !self.may_pass(local, transmit.to) {
+            self.stats.filtered = self.stats.filtered.saturating_add(1);
+            return;
+        }
+        let Some(socket) = self.sockets.get_mut(index) else { return };
+        let sent = if socket.backlog.is_empty() {
+            socket.io.try_send_to(packet, transmit.to)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        };
+        match sent.as_ref().map_err(classify) {
+            Ok(_) => {}
+            Err(SendFailure::Full) if socket.backlog.len() < BACKLOG => {
+                socket.backlog.push_back((transmit.to, packet.to_vec()));
+                return;
+            }
+            Err(SendFailure::Unreachable) => {
+                self.endpoint.handle_unreachable(now, transmit.socket, transmit.to);
+            }
+            Err(SendFailure::Full | SendFailure::TooLong | SendFailure::Lost) => {}
+        }
+        self.stats.count_sent(sent.is_ok());
+    }
+
+    /// Sends application data on the pair that `agent` uses now.
+    pub(super) fn send_data(&mut self, agent: AgentId, data: &[u8]) -> DataSent {
+        let Some(end) = HEADROOM.checked_add(data.len()).filter(|end| end + TAILROOM <= BUFFER)
+        else {
+            return DataSent::TooLong;
+        };
+        if !self.endpoint.config().data_class.admits(data) {
+            return DataSent::NotData;
+        }
+        let now = self.clock.now();
+        let mut buffer = core::mem::take(&mut self.buffer);
+        if let Some(payload) = buffer.get_mut(HEADROOM..end) {
+            payload.copy_from_slice(data);
+        }
+        let component = crate::net::ComponentId::FIRST;
+        let sent = match self.endpoint.route(now, agent, component) {
+            Err(error) => DataSent::Refused(error),
+            Ok(route) => {
+                let transmit = route.frame(&mut buffer, HEADROOM..end);
+                self.send_frame(now, &transmit, &buffer)
+            }
+        };
+        self.buffer = buffer;
+        sent
+    }
+
+    fn send_frame(&mut self, now: Instant, transmit: &Transmit, buffer: &[u8]) -> DataSent {
+        let socket = self.sockets.iter().find(|socket| socket.id == transmit.socket);
+        let (Some(socket), Some(packet)) = (socket, buffer.get(transmit.range.clone())) else {
+            return DataSent::Done;
+        };
+        if !self.may_pass(socket.address, transmit.to) {
+            self.stats.filtered = self.stats.filtered.saturating_add(1);
+            return DataSent::Done;
+        }
+        let sent = socket.io.try_send_to(packet, transmit.to);
+        let outcome = match sent.as_ref().map_err(classify) {
+            Err(SendFailure::Full) => return DataSent::Full(Arc::clone(&socket.io)),
+            Err(SendFailure::TooLong) => DataSent::TooLong,
+            Err(SendFailure::Unreachable) => {
+                self.endpoint.handle_unreachable(now, transmit.socket, transmit.to);
+                self.wake_driver();
+                DataSent::Done
+            }
+            Ok(_) | Err(SendFailure::Lost) => DataSent::Done,
+        };
+        self.stats.count_sent(sent.is_ok());
+        outcome
+    }
+}
+
+/// What became of application data.
+#[derive(Debug)]
+pub(super) enum DataSent {
+    /// It left, or was lost as any datagram may be.
+    Done,
+    /// The socket is full: try again when it is writable.
+    Full(Arc<UdpSocket>),
+    /// It is longer than the path carries.
+    TooLong,
+    /// The peer would not take it for data.
+    NotData,
+    /// The agent has no pair for it.
+    Refused(crate::SendError),
+}

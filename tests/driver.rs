@@ -1,0 +1,406 @@
+//! The driver over real sockets on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
+#![cfg(feature = "tokio")]
+
+use std::future::Future;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use floe::config::{DataClass, EndpointConfig, Role, Trickle};
+use floe::driver::{
+    BindError, ConnectError, Events, InterfaceError, NodeBuilder, PathFilter, SignalRejected,
+    TransmitError,
+};
+use floe::signaling::memory::{self, Memory};
+use floe::signaling::{CandidateInit, Signal, SignalingExt};
+use floe::{AgentState, Connection, ConnectionEvent, Node};
+
+/// Nothing here takes longer unless it is broken.
+async fn bounded<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("takes too long")
+}
+
+fn loopback() -> NodeBuilder {
+    Node::builder().address("127.0.0.1:0".parse().unwrap())
+}
+
+async fn node() -> Node {
+    loopback().bind().await.unwrap()
+}
+
+async fn connect(left: &Node, right: &Node) -> (Connection, Connection) {
+    let (near, far) = memory::pair(16);
+    bounded(async { tokio::try_join!(left.connect(near), right.accept(far)) }).await.unwrap()
+}
+
+/// Sends until it arrives: datagrams may be lost, even here.
+async fn say(from: &Connection, to: &Connection, text: &[u8]) {
+    bounded(async {
+        let mut buf = [0; 2048];
+        loop {
+            from.send(text).await.unwrap();
+            let received = tokio::time::timeout(Duration::from_millis(500), to.recv(&mut buf));
+            if let Ok(length) = received.await {
+                assert_eq!(&buf[..length.unwrap()], text);
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+async fn until(events: &mut Events, wanted: impl Fn(&ConnectionEvent) -> bool) -> ConnectionEvent {
+    bounded(async {
+        loop {
+            let event = events.next().await.expect("closed");
+            if wanted(&event) {
+                return event;
+            }
+        }
+    })
+    .await
+}
+
+async fn tasks_fall_to(count: usize) {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    bounded(async {
+        while metrics.num_alive_tasks() > count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(metrics.num_alive_tasks(), count);
+}
+
+fn is_free(address: SocketAddr) -> bool {
+    UdpSocket::bind(address).is_ok()
+}
+
+#[tokio::test]
+async fn two_nodes_connect_and_talk() {
+    let (left, right) = (node().await, node().await);
+    let (left, right) = connect(&left, &right).await;
+    say(&left, &right, b"hello").await;
+    say(&right, &left, b"hello yourself").await;
+    let pair = left.selected();
+    assert!(pair.is_none_or(|pair| pair.base.ip().is_loopback()));
+}
+
+#[tokio::test]
+async fn both_sides_select_the_same_pair_and_measure_it() {
+    let (left, right) = (node().await, node().await);
+    let (left, right) = connect(&left, &right).await;
+    for connection in [&left, &right] {
+        let mut events = connection.events();
+        until(&mut events, |event| matches!(event, ConnectionEvent::Selected(_))).await;
+    }
+    let (near, far) = (left.selected().unwrap(), right.selected().unwrap());
+    assert_eq!((near.base, near.remote.address), (far.remote.address, far.base));
+    assert!(near.rtt.is_some());
+    assert_eq!(left.stats().pairs.iter().filter(|pair| pair.selected).count(), 1);
+}
+
+#[tokio::test]
+async fn many_connections_of_two_nodes_share_their_sockets() {
+    let (left, right) = (node().await, node().await);
+    let mut pairs = Vec::new();
+    for _ in 0..30 {
+        pairs.push(connect(&left, &right).await);
+    }
+    assert_eq!((left.local_addresses().len(), right.local_addresses().len()), (1, 1));
+    for (near, far) in &pairs {
+        assert!(near.selected().is_some() || near.state() == AgentState::Connected);
+        assert!(far.state() != AgentState::Failed);
+    }
+}
+
+#[tokio::test]
+async fn connections_of_one_node_to_many_peers_keep_their_data_apart() {
+    let hub = node().await;
+    let mut pairs = Vec::new();
+    for n in b'a'..=b'h' {
+        let spoke = node().await;
+        pairs.push((n, connect(&hub, &spoke).await));
+    }
+    for (n, (near, far)) in &pairs {
+        say(near, far, &[*n]).await;
+        say(far, near, &[*n, *n]).await;
+    }
+    assert_eq!(hub.local_addresses().len(), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_leaves_nothing_behind() {
+    let (left, right) = (node().await, node().await);
+    let addresses = [left.local_addresses(), right.local_addresses()].concat();
+    let (near, far) = connect(&left, &right).await;
+    let again = near.clone();
+    drop((left, right, near));
+    assert_ne!(again.state(), AgentState::Closed);
+    say(&again, &far, b"still here").await;
+    drop((again, far));
+    tasks_fall_to(0).await;
+    assert!(addresses.into_iter().all(is_free));
+}
+
+#[tokio::test]
+async fn a_connection_that_never_came_about_leaves_nothing_behind() {
+    let node = node().await;
+    let (near, far) = memory::pair(1);
+    let waiting = node.accept(near);
+    assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
+    drop((node, far));
+    tasks_fall_to(0).await;
+}
+
+#[tokio::test]
+async fn close_is_clean() {
+    let (left, right) = (node().await, node().await);
+    let address = left.local_addresses()[0];
+    let (near, far) = connect(&left, &right).await;
+    near.close().await;
+    assert_eq!(near.state(), AgentState::Closed);
+    assert_eq!(near.send(b"late").await, Err(TransmitError::Closed));
+    assert!(near.recv(&mut [0; 8]).await.is_err());
+    assert_eq!(near.ready().await, Err(ConnectError::Closed));
+    let mut events = near.events();
+    until(&mut events, |event| *event == ConnectionEvent::State(AgentState::Closed)).await;
+    assert_eq!(events.next().await, None);
+    left.close().await;
+    assert!(is_free(address));
+    right.close().await;
+    assert_eq!(far.state(), AgentState::Closed);
+    let (near, _far) = memory::pair(1);
+    assert_eq!(left.connect(near).await.unwrap_err(), ConnectError::Closed);
+    tasks_fall_to(0).await;
+}
+
+#[tokio::test]
+async fn a_restart_makes_a_new_generation_and_loses_no_data_path() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for restarts in [&near, &far] {
+        let (mut near_events, mut far_events) = (near.events(), far.events());
+        until(&mut near_events, |event| matches!(event, ConnectionEvent::Selected(_))).await;
+        until(&mut far_events, |event| matches!(event, ConnectionEvent::Selected(_))).await;
+        restarts.restart().await;
+        say(&near, &far, b"during the restart").await;
+        say(&far, &near, b"the same back").await;
+    }
+    until(&mut near.events(), |event| matches!(event, ConnectionEvent::Selected(_))).await;
+    say(&near, &far, b"after it").await;
+}
+
+#[tokio::test]
+async fn fresh_sockets_escape_a_dead_path() {
+    let dead = Arc::new(Mutex::new(None::<SocketAddr>));
+    let filter: PathFilter = {
+        let dead = Arc::clone(&dead);
+        Arc::new(move |local, _| *dead.lock().unwrap() != Some(local))
+    };
+    let left = loopback().path_filter(filter).bind().await.unwrap();
+    let right = node().await;
+    let (near, far) = connect(&left, &right).await;
+    let before = left.local_addresses();
+    *dead.lock().unwrap() = Some(before[0]);
+    near.rebind().await;
+    assert_ne!(left.local_addresses(), before);
+    let told = |event: &ConnectionEvent| match event {
+        ConnectionEvent::Selected(pair) => pair.base != before[0],
+        _ => false,
+    };
+    until(&mut near.events(), told).await;
+    say(&near, &far, b"back").await;
+    say(&far, &near, b"again").await;
+    assert!(is_free(before[0]));
+}
+
+#[tokio::test]
+async fn without_trickle_two_messages_are_enough() {
+    let half = || loopback().agent(|agent| agent.trickle = Trickle::Half);
+    let (left, right) = (half().bind().await.unwrap(), half().bind().await.unwrap());
+    let (near, mut near_out) = memory::pair(4);
+    let (far, mut far_out) = memory::pair(4);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    bounded(async {
+        far_out.send(near_out.recv().await.unwrap().unwrap()).await.unwrap();
+        near_out.send(far_out.recv().await.unwrap().unwrap()).await.unwrap();
+        near.ready().await.unwrap();
+        far.ready().await.unwrap();
+    })
+    .await;
+    say(&near, &far, b"hello").await;
+}
+
+#[tokio::test]
+async fn two_offers_at_once_end_in_one_connection() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = memory::pair(16);
+    let (near, far) =
+        bounded(async { tokio::try_join!(left.connect(near), right.connect(far)) }).await.unwrap();
+    say(&near, &far, b"hello").await;
+    say(&far, &near, b"hello").await;
+}
+
+#[tokio::test]
+async fn the_end_of_signalling_before_the_answer_is_an_error_at_once() {
+    let node = node().await;
+    let (near, far) = memory::pair(4);
+    drop(far);
+    let outcome = bounded(node.connect(near)).await;
+    assert_eq!(outcome.unwrap_err(), ConnectError::SignalingEnded);
+}
+
+#[tokio::test]
+async fn a_peer_that_never_answers_is_reported_in_time() {
+    let node = loopback().connect_timeout(Duration::from_millis(50)).bind().await.unwrap();
+    let (near, _far) = memory::pair(16);
+    let Err(ConnectError::TimedOut(report)) = bounded(node.connect(near)).await else {
+        panic!("not timed out");
+    };
+    assert!(!report.described);
+    assert!(report.to_string().contains("never came"));
+}
+
+/// Hands `signal` to a waiting connection and returns why it was not used.
+async fn rejected(signal: Signal) -> SignalRejected {
+    let node = node().await;
+    let (near, mut far): (Memory, Memory) = memory::pair(4);
+    let connection = node.open(node.agent_config(Role::Controlled), near);
+    far.send(signal).await.unwrap();
+    let told = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SignalRejected(_));
+    let event = until(&mut connection.events(), told).await;
+    assert_ne!(connection.state(), AgentState::Closed);
+    let ConnectionEvent::SignalRejected(reason) = event else { panic!("{event:?}") };
+    reason
+}
+
+#[tokio::test]
+async fn a_bad_signal_is_reported_and_changes_nothing() {
+    let offer = rejected(Signal::Offer { sdp: "nonsense".into() }).await;
+    assert!(matches!(offer, SignalRejected::Sdp(_)));
+    let answer = rejected(Signal::Answer { sdp: "v=0\r\n".into() }).await;
+    assert_eq!(answer, SignalRejected::UnexpectedAnswer);
+    let offer = rejected(Signal::Offer { sdp: "v=0\r\ns=-\r\nt=0 0\r\n".into() }).await;
+    assert!(matches!(offer, SignalRejected::Description(_)));
+}
+
+#[tokio::test]
+async fn candidates_before_the_description_are_bounded() {
+    let node = node().await;
+    let (near, mut far) = memory::pair(4);
+    let connection = node.open(node.agent_config(Role::Controlled), near);
+    let told = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SignalRejected(_));
+    bounded(async {
+        for _ in 0..65 {
+            far.send(Signal::Candidate(CandidateInit::default())).await.unwrap();
+        }
+    })
+    .await;
+    let event = until(&mut connection.events(), told).await;
+    assert_eq!(event, ConnectionEvent::SignalRejected(SignalRejected::TooEarly));
+}
+
+#[tokio::test]
+async fn a_datagram_that_no_path_carries_is_an_error() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for length in [65_508, 65_536, 1 << 20] {
+        assert_eq!(near.send(&vec![b'x'; length]).await, Err(TransmitError::TooLong));
+    }
+    say(&near, &far, b"shorter").await;
+}
+
+/// [rfc7983-7-1a]
+#[tokio::test]
+async fn data_that_the_peer_would_not_take_for_data_is_an_error() {
+    let known = |config: &mut EndpointConfig| config.data_class = DataClass::KnownProtocol;
+    let left = loopback().endpoint(known).bind().await.unwrap();
+    let right = loopback().endpoint(known).bind().await.unwrap();
+    let (near, far) = connect(&left, &right).await;
+    for first in 0..16 {
+        assert_eq!(near.send(&[first, b'x']).await, Err(TransmitError::NotData));
+    }
+    assert_eq!(near.send(b"").await, Err(TransmitError::NotData));
+    for first in 16..=255 {
+        say(&near, &far, &[first, b'x']).await;
+    }
+}
+
+#[tokio::test]
+async fn data_may_begin_with_any_octet_but_not_as_stun_does() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for first in 0..=255 {
+        say(&near, &far, &[first, b'x']).await;
+    }
+    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
+    assert_eq!(near.send(&stun).await, Err(TransmitError::NotData));
+}
+
+#[tokio::test]
+async fn what_nobody_receives_is_dropped_and_counted() {
+    let left = node().await;
+    let right = loopback().receive_queue(4, 1 << 16).bind().await.unwrap();
+    let (near, far) = connect(&left, &right).await;
+    bounded(async {
+        while far.dropped() == 0 {
+            near.send(b"flood").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let kept = std::iter::from_fn(|| far.try_recv(&mut [0; 8])).count();
+    assert_eq!(kept, 4);
+}
+
+#[tokio::test]
+async fn before_there_is_a_pair_nothing_is_sent() {
+    let node = node().await;
+    let (near, _far) = memory::pair(4);
+    let connection = node.open(node.agent_config(Role::Controlling), near);
+    assert_eq!(connection.send(b"too early").await, Err(TransmitError::NotReady));
+}
+
+#[tokio::test]
+async fn what_cannot_be_bound_says_what_to_change() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = Node::builder().address(address).bind().await.unwrap_err();
+    assert!(matches!(error, BindError::Socket { .. }), "{error}");
+    let error = Node::builder().address("0.0.0.0:0".parse().unwrap()).bind().await.unwrap_err();
+    assert!(matches!(error, BindError::NotConcrete(_)), "{error}");
+    let error = Node::builder().interface("no such interface").bind().await.unwrap_err();
+    let unknown = matches!(&error, BindError::Interfaces(InterfaceError::Unknown { .. }));
+    assert!(unknown && error.to_string().contains("name one of"), "{error}");
+    assert!(Node::builder().stun("stun://example.org").is_err());
+}
+
+/// [rfc8445-5.1.1.1-4]
+#[tokio::test]
+async fn a_loopback_interface_is_used_when_it_is_named() {
+    let node = Node::builder().interface("lo").ipv4_only().bind().await.unwrap();
+    assert!(node.local_addresses().iter().all(|address| address.ip().is_loopback()));
+    assert!(!node.local_addresses().is_empty());
+}
+
+#[tokio::test]
+async fn noise_from_strangers_disturbs_nobody() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for length in 0..200 {
+        stranger.send_to(&vec![0; length], left.local_addresses()[0]).unwrap();
+    }
+    say(&near, &far, b"hello").await;
+    say(&far, &near, b"hello").await;
+    assert_eq!(near.try_recv(&mut [0; 8]), None);
+}

@@ -1,0 +1,134 @@
+//! In the steady state the core allocates nothing: consent both ways, data both ways.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floe::config::{AgentConfig, EndpointConfig, Role};
+use floe::{AgentId, ComponentId, Endpoint, HEADROOM, Instant, Received, Socket, SocketId};
+
+struct Side {
+    endpoint: Endpoint,
+    agent: AgentId,
+    socket: SocketId,
+    address: SocketAddr,
+    buf: [u8; 2048],
+}
+
+impl Side {
+    fn new(role: Role, address: &str, seed: u8) -> Self {
+        let config = Arc::new(EndpointConfig::default());
+        let mut endpoint = Endpoint::new(Instant::ZERO, config, [seed; 32]);
+        let address = address.parse().unwrap();
+        let socket = endpoint.add_socket(Instant::ZERO, Socket::udp(address));
+        let agent = endpoint.add_agent(Instant::ZERO, AgentConfig::new(role));
+        Self { endpoint, agent, socket, address, buf: [0; 2048] }
+    }
+}
+
+/// Hands over what is due, without delay; returns how many packets passed.
+fn exchange(sides: &mut [Side; 2], now: Instant) -> u64 {
+    let mut packets = 0;
+    loop {
+        let before = packets;
+        for sender in 0..2 {
+            let (left, right) = sides.split_at_mut(1);
+            let (from, to) = match sender {
+                0 => (&mut left[0], &mut right[0]),
+                _ => (&mut right[0], &mut left[0]),
+            };
+            from.endpoint.handle_timeout(now);
+            while let Some(transmit) = from.endpoint.poll_transmit(now, &mut from.buf) {
+                let octets = &from.buf[transmit.range];
+                let received = to.endpoint.handle_datagram(now, to.socket, from.address, octets);
+                assert_eq!(received, Received::Handled);
+                packets += 1;
+            }
+            while from.endpoint.poll_event().is_some() {}
+        }
+        if packets == before {
+            return packets;
+        }
+    }
+}
+
+fn connected() -> ([Side; 2], Instant) {
+    let mut sides = [
+        Side::new(Role::Controlling, "192.0.2.1:4000", 1),
+        Side::new(Role::Controlled, "192.0.2.2:4000", 2),
+    ];
+    let descriptions =
+        [0, 1].map(|i| sides[i].endpoint.agent(sides[i].agent).unwrap().local_description());
+    for (side, description) in sides.iter_mut().zip(descriptions.iter().rev()) {
+        let mut agent = side.endpoint.agent_mut(Instant::ZERO, side.agent).unwrap();
+        agent.set_remote_description(description).unwrap();
+    }
+    let mut now = Instant::ZERO;
+    run(&mut sides, &mut now, Duration::from_secs(60));
+    for side in &sides {
+        let agent = side.endpoint.agent(side.agent).unwrap();
+        assert!(agent.selected(ComponentId::FIRST).is_some());
+    }
+    (sides, now)
+}
+
+/// Lets virtual time pass, exactly from deadline to deadline; returns the packets.
+fn run(sides: &mut [Side; 2], now: &mut Instant, duration: Duration) -> u64 {
+    let end = *now + duration;
+    let mut packets = exchange(sides, *now);
+    loop {
+        let next = sides.iter().filter_map(|side| side.endpoint.poll_timeout()).min();
+        let Some(next) = next.filter(|next| *next <= end) else { break };
+        *now = next;
+        packets += exchange(sides, *now);
+    }
+    *now = end;
+    packets
+}
+
+#[test]
+fn an_hour_of_consent_both_ways_allocates_nothing() {
+    let (mut sides, mut now) = connected();
+    let mut packets = 0;
+    let counted = allocation_counter::measure(|| {
+        packets = run(&mut sides, &mut now, Duration::from_secs(3_600));
+    });
+    assert!(packets > 2_000, "only {packets} packets passed");
+    assert_eq!(counted.count_total, 0, "{counted:?} for {packets} packets");
+}
+
+#[test]
+fn ten_thousand_data_packets_each_way_allocate_nothing() {
+    let (mut sides, mut now) = connected();
+    let mut delivered = 0;
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            exchange(&mut sides, now);
+            for sender in 0..2 {
+                let (left, right) = sides.split_at_mut(1);
+                let (from, to) = match sender {
+                    0 => (&mut left[0], &mut right[0]),
+                    _ => (&mut right[0], &mut left[0]),
+                };
+                let route = from.endpoint.route(now, from.agent, ComponentId::FIRST).unwrap();
+                // First octet of RTP, so that it is not taken for STUN.
+                from.buf[HEADROOM] = 0x80;
+                let transmit = route.frame(&mut from.buf, HEADROOM..HEADROOM + 1_200);
+                assert_eq!(transmit.to, to.address);
+                let octets = &from.buf[transmit.range];
+                let received = to.endpoint.handle_datagram(now, to.socket, from.address, octets);
+                let Received::Data { data, .. } = received else { panic!("{received:?}") };
+                delivered += usize::from(data.len() == 1_200);
+            }
+        }
+    });
+    assert_eq!(delivered, 20_000);
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}

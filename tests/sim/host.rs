@@ -1,0 +1,402 @@
+//! Hosts: addresses, sockets, and one endpoint that is driven exactly by the contract.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use floe::config::EndpointConfig;
+use floe::{
+    AgentId, ComponentId, Endpoint, Event, HEADROOM, Instant, Received, SendError, Server, Socket,
+    SocketId, TAILROOM, Transmit,
+};
+
+use crate::guard::{Guard, MAX_STEPS};
+use crate::nat::Nat;
+use crate::network::{INTERNET, Inner, Node, Packet, What};
+use crate::rng::Rng;
+use crate::world::{Lan, Stun, World};
+
+type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;
+
+/// An address of a host, and the zone that it is in.
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    ip: IpAddr,
+    zone: usize,
+}
+
+/// A host at work.
+pub(crate) struct HostBox {
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) guard: Guard,
+    /// The agents, and which side of which call each is.
+    pub(crate) agents: BTreeMap<AgentId, (usize, usize)>,
+    /// Datagrams received that belonged to nobody.
+    pub(crate) unclaimed: usize,
+    /// Datagrams sent.
+    pub(crate) packets: u64,
+    interfaces: Vec<Interface>,
+    servers: Vec<(SocketAddr, u32)>,
+    streams: Vec<u16>,
+    tune: Vec<EndpointTune>,
+    sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
+    unplugged: Vec<IpAddr>,
+    bound: BTreeMap<SocketAddr, SocketId>,
+    wake_at: Option<Instant>,
+    wake_number: u64,
+}
+
+impl HostBox {
+    pub(crate) fn endpoint(&mut self) -> &mut Endpoint {
+        self.endpoint.as_mut().expect("the host is in a call")
+    }
+
+    /// The zone that a local address is in.
+    pub(crate) fn zone_of(&self, base: SocketAddr) -> usize {
+        self.sockets.values().find(|(address, _)| *address == base).expect("a base").1
+    }
+
+    /// The address of a socket and the zone that it is in.
+    fn socket(&self, id: SocketId) -> (SocketAddr, usize) {
+        self.sockets[&id]
+    }
+}
+
+impl Inner {
+    /// Starts the host's endpoint with its sockets and servers, once.
+    pub(crate) fn power_on(&mut self, host: usize) {
+        if self.hosts[host].endpoint.is_some() {
+            return;
+        }
+        let mut config = EndpointConfig::default();
+        for tune in core::mem::take(&mut self.hosts[host].tune) {
+            tune(&mut config);
+        }
+        let seed = Rng::new(self.seed, &format!("endpoint {host}")).octets();
+        let now = self.now;
+        let mut endpoint = Endpoint::new(now, Arc::new(config), seed);
+        let h = &mut self.hosts[host];
+        let streams = h.streams.iter().zip(0..);
+        let components = streams.flat_map(|(&count, stream)| (1..=count).map(move |n| (stream, n)));
+        for (stream, number) in components {
+            let component = ComponentId::new(stream, number).expect("a component's number");
+            for interface in &h.interfaces {
+                let port = 40_000 + h.sockets.len() as u16;
+                let address = SocketAddr::new(interface.ip, port);
+                let socket = Socket::udp(address).with_component(component);
+                let id = endpoint.add_socket(now, socket);
+                h.sockets.insert(id, (address, interface.zone));
+                h.bound.insert(address, id);
+            }
+        }
+        for (address, group) in &h.servers {
+            let mut server = Server::stun(*address);
+            server.group = Some(*group);
+            endpoint.add_server(now, server);
+        }
+        h.endpoint = Some(endpoint);
+        self.settle(host);
+    }
+
+    pub(crate) fn host_receives(&mut self, host: usize, packet: Packet) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        let Some(&socket) = h.bound.get(&packet.to) else { return };
+        self.trace.packet(now, "received", packet.from, packet.to, &packet.octets);
+        h.guard.received(now, (socket, packet.from), &packet.octets);
+        let received = h.endpoint().handle_datagram(now, socket, packet.from, &packet.octets);
+        let delivered = match received {
+            Received::Data { agent, component, data } => Some((agent, component, data.to_vec())),
+            Received::Unclaimed { .. } => {
+                h.unclaimed += 1;
+                None
+            }
+            Received::Handled => None,
+            Received::Dropped(reason) => {
+                self.trace.event(now, format_args!("host {host} dropped"), &reason);
+                None
+            }
+        };
+        if let Some((agent, component, data)) = delivered {
+            h.guard.data_delivered((socket, packet.from));
+            let (call, side) = h.agents[&agent];
+            self.data_arrives(call, side, component, socket, packet.from, data);
+        }
+        self.settle(host);
+    }
+
+    pub(crate) fn host_unreachable(&mut self, host: usize, socket: SocketId, to: SocketAddr) {
+        let now = self.now;
+        self.hosts[host].endpoint().handle_unreachable(now, socket, to);
+        self.settle(host);
+    }
+
+    pub(crate) fn host_wakes(&mut self, host: usize, number: u64) {
+        let now = self.now;
+        let h = &mut self.hosts[host];
+        if h.wake_number != number {
+            return;
+        }
+        h.wake_at = None;
+        h.endpoint().handle_timeout(now);
+        if self.nagging {
+            self.hosts[host].endpoint().handle_timeout(now);
+        }
+        self.settle(host);
+        let next = self.hosts[host].endpoint().poll_timeout();
+        assert!(
+            next.is_none_or(|next| next > now),
+            "host {host}: poll_timeout is not in the future after handle_timeout and a drain"
+        );
+    }
+
+    /// Drains the polls, and sets the alarm for when the endpoint asks to be woken.
+    pub(crate) fn settle(&mut self, host: usize) {
+        let mut steps = 0;
+        let mut buf = [0; 2048];
+        loop {
+            let now = self.now;
+            let endpoint = self.hosts[host].endpoint();
+            let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
+            let transmit = endpoint.poll_transmit(now, &mut buf);
+            let event = endpoint.poll_event();
+            if transmit.is_none() && event.is_none() {
+                break;
+            }
+            assert!(due, "host {host}: output was waiting, and poll_timeout did not say so");
+            if let Some(transmit) = transmit {
+                let octets = &buf[transmit.range.clone()];
+                self.hosts[host].guard.sent((transmit.socket, transmit.to), octets);
+                self.transmit(host, &transmit, &buf);
+            }
+            if let Some(event) = event {
+                self.trace.event(now, format_args!("host {host}"), &event);
+                self.host_event(host, event);
+            }
+            steps += 1;
+            assert!(steps <= MAX_STEPS, "host {host}: the drain does not end");
+        }
+        self.set_alarm(host);
+    }
+
+    fn set_alarm(&mut self, host: usize) {
+        let now = self.now;
+        let nagging = self.nagging;
+        let h = &mut self.hosts[host];
+        let deadline = h.endpoint().poll_timeout();
+        if nagging && deadline.is_none_or(|at| at > now) {
+            h.endpoint().handle_timeout(now);
+            let mut buf = [0; 2048];
+            assert!(h.endpoint().poll_transmit(now, &mut buf).is_none(), "woken early, it sent");
+            assert!(h.endpoint().poll_event().is_none(), "woken early, it spoke");
+            assert_eq!(h.endpoint().poll_timeout(), deadline, "woken early, it changed its mind");
+        }
+        if deadline == h.wake_at {
+            return;
+        }
+        h.wake_at = deadline;
+        h.wake_number += 1;
+        let number = h.wake_number;
+        if let Some(at) = deadline {
+            self.schedule(at, What::Wake { host, number });
+        }
+    }
+
+    fn transmit(&mut self, host: usize, transmit: &Transmit, buf: &[u8]) {
+        let h = &mut self.hosts[host];
+        h.packets += 1;
+        let (from, zone) = h.socket(transmit.socket);
+        self.packets += 1;
+        if h.unplugged.contains(&from.ip()) {
+            return;
+        }
+        let packet = Packet {
+            from,
+            to: transmit.to,
+            octets: buf[transmit.range.clone()].to_vec(),
+            sender: Node::Host(host),
+            origin: Some((transmit.socket, transmit.to)),
+            toward: None,
+        };
+        self.launch(zone, packet);
+    }
+
+    /// Nothing goes out of or into the interface `ip` any more, and nobody is told.
+    pub(crate) fn unplug(&mut self, host: usize, ip: IpAddr) {
+        let h = &mut self.hosts[host];
+        h.bound.retain(|address, _| address.ip() != ip);
+        h.unplugged.push(ip);
+    }
+
+    /// Sends application data if the agent lets it pass.
+    pub(crate) fn send_data(
+        &mut self,
+        host: usize,
+        agent: AgentId,
+        component: ComponentId,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let now = self.now;
+        let mut buf = vec![0; HEADROOM + payload.len() + TAILROOM];
+        let range = HEADROOM..HEADROOM + payload.len();
+        buf[range.clone()].copy_from_slice(payload);
+        let result = match self.hosts[host].endpoint().route(now, agent, component) {
+            Ok(route) => Ok(route.frame(&mut buf, range)),
+            Err(error) => Err(error),
+        };
+        if let Ok(transmit) = &result {
+            self.hosts[host].guard.data_sent(now, (transmit.socket, transmit.to));
+            self.transmit(host, transmit, &buf);
+        }
+        self.settle(host);
+        result.map(|_| ())
+    }
+
+    fn host_event(&mut self, host: usize, event: Event) {
+        let agent = match &event {
+            Event::LocalCandidate { agent, .. }
+            | Event::GatheringComplete { agent }
+            | Event::State { agent, .. }
+            | Event::Sendable { agent, .. }
+            | Event::Selected { agent, .. }
+            | Event::RestartedByPeer { agent }
+            | Event::RestartRecommended { agent, .. }
+            | Event::RoleChanged { agent, .. } => *agent,
+            _ => return,
+        };
+        if let Some(&(call, side)) = self.hosts[host].agents.get(&agent) {
+            self.agent_event(call, side, event);
+        }
+    }
+}
+
+/// A host, for stories to talk about.
+#[derive(Clone, Copy)]
+pub(crate) struct Host<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) id: usize,
+}
+
+impl<'w> Host<'w> {
+    pub(crate) fn new(world: &'w World) -> Self {
+        let mut inner = world.inner();
+        let id = inner.hosts.len();
+        let ip = inner.new_address(INTERNET, Node::Host(id), false);
+        inner.hosts.push(HostBox {
+            endpoint: None,
+            guard: Guard::default(),
+            agents: BTreeMap::new(),
+            unclaimed: 0,
+            packets: 0,
+            interfaces: vec![Interface { ip, zone: INTERNET }],
+            servers: Vec::new(),
+            streams: vec![1],
+            tune: Vec::new(),
+            sockets: BTreeMap::new(),
+            unplugged: Vec::new(),
+            bound: BTreeMap::new(),
+            wake_at: None,
+            wake_number: 0,
+        });
+        Self { world, id }
+    }
+
+    /// Moves the host into a network of its own behind a NAT.
+    pub(crate) fn behind(self, nat: Nat) -> Self {
+        self.on(self.world.lan().behind(nat))
+    }
+
+    /// Moves all interfaces of the host into a network.
+    pub(crate) fn on(self, lan: Lan<'_>) -> Self {
+        let mut inner = self.world.inner();
+        let old = core::mem::take(&mut inner.hosts[self.id].interfaces);
+        for interface in old {
+            inner.disown(interface.zone, interface.ip);
+            let ip = inner.new_address(lan.zone, Node::Host(self.id), interface.ip.is_ipv6());
+            inner.hosts[self.id].interfaces.push(Interface { ip, zone: lan.zone });
+        }
+        drop(inner);
+        self
+    }
+
+    /// Gives the host one more interface in a network.
+    pub(crate) fn also_on(self, lan: Lan<'_>) -> Self {
+        self.add_interface(lan.zone, false)
+    }
+
+    /// Gives the host an IPv6 address on the Internet too.
+    pub(crate) fn also_v6(self) -> Self {
+        self.add_interface(INTERNET, true)
+    }
+
+    /// Gives the host `count` addresses in all, where its first one is.
+    pub(crate) fn with_addresses(self, count: usize) -> Self {
+        let zone = self.world.inner().hosts[self.id].interfaces[0].zone;
+        for _ in 1..count {
+            self.add_interface(zone, false);
+        }
+        self
+    }
+
+    fn add_interface(self, zone: usize, v6: bool) -> Self {
+        let mut inner = self.world.inner();
+        let ip = inner.new_address(zone, Node::Host(self.id), v6);
+        inner.hosts[self.id].interfaces.push(Interface { ip, zone });
+        drop(inner);
+        self
+    }
+
+    /// Lets the host use a STUN server, each in a group of its own.
+    pub(crate) fn using(self, stun: Stun<'_>) -> Self {
+        let address = stun.address();
+        self.world.inner().hosts[self.id].servers.push((address, stun.id as u32));
+        self
+    }
+
+    /// Opens a socket on each interface for every component of streams with so many components.
+    pub(crate) fn with_streams(self, streams: &[u16]) -> Self {
+        self.world.inner().hosts[self.id].streams = streams.to_vec();
+        self
+    }
+
+    /// Changes the configuration of the host's endpoint, before its first call.
+    pub(crate) fn tune(self, tune: impl FnOnce(&mut EndpointConfig) + 'static) -> Self {
+        self.world.inner().hosts[self.id].tune.push(Box::new(tune));
+        self
+    }
+
+    /// The addresses of its interfaces.
+    pub(crate) fn addresses(self) -> Vec<IpAddr> {
+        self.world.inner().hosts[self.id].interfaces.iter().map(|i| i.ip).collect()
+    }
+
+    /// The NATs in front of the host forget all their mappings.
+    pub(crate) fn reboot_nats(self) {
+        let mut inner = self.world.inner();
+        let zone = inner.hosts[self.id].interfaces[0].zone;
+        for nat in inner.nats_from(zone) {
+            inner.nats[nat].reboot();
+        }
+    }
+
+    /// When the host was last answered from `remote`.
+    pub(crate) fn last_answer(self, remote: SocketAddr) -> Option<Instant> {
+        self.world.inner().hosts[self.id].guard.last_answer(remote)
+    }
+
+    /// Datagrams that the host sent.
+    pub(crate) fn packets(self) -> u64 {
+        self.world.inner().hosts[self.id].packets
+    }
+
+    /// The statistics of its endpoint.
+    pub(crate) fn stats(self) -> floe::stats::EndpointStats {
+        self.world.inner().hosts[self.id].endpoint().stats().clone()
+    }
+}
+
+impl From<Host<'_>> for Node {
+    fn from(host: Host<'_>) -> Self {
+        Self::Host(host.id)
+    }
+}

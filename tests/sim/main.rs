@@ -1,0 +1,40 @@
+//! The world: a deterministic simulation of hosts, NATs, links, STUN servers and signalling around
+//! floe's public API. One seed is one run; `SIM_SEED=… cargo test --test sim NAME` replays it and
+//! `SIM_TRACE=1` prints every packet and event.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr
+)]
+
+#[macro_use]
+mod world;
+
+mod call;
+mod guard;
+mod host;
+mod link;
+mod nat;
+mod network;
+mod rng;
+mod signalling;
+mod stun_server;
+mod trace;
+mod wire;
+
+mod stories {
+    mod candidates;
+    mod consent;
+    mod determinism;
+    mod faults;
+    mod loss;
+    mod meeting;
+    mod mutation;
+    mod nats;
+    mod restarts;
+    mod roles;
+    mod timing;
+}

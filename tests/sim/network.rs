@@ -1,0 +1,333 @@
+//! The network: a heap of things to come, and the places that packets travel between.
+
+use core::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use floe::{Instant, SocketId};
+
+use crate::host::HostBox;
+use crate::link::{Links, Passage};
+use crate::nat::{Nat, NatBox};
+use crate::rng::Rng;
+use crate::signalling::{Act, CallState, Signal};
+use crate::stun_server::StunServer;
+use crate::trace::Trace;
+use crate::world::BEGINNING;
+
+/// The public Internet's zone.
+pub(crate) const INTERNET: usize = 0;
+
+/// Somebody with an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Node {
+    Host(usize),
+    Nat(usize),
+    Server(usize),
+    Nowhere,
+}
+
+/// A datagram under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) octets: Vec<u8>,
+    /// Who sent it first, from which socket and to where, before any NAT.
+    pub(crate) sender: Node,
+    pub(crate) origin: Option<(SocketId, SocketAddr)>,
+    /// Whom it is on its way to, as far as can be told when it is sent.
+    pub(crate) toward: Option<Node>,
+}
+
+/// What a hook decides about a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Pass,
+    Drop,
+    /// Taken out of the world, for the story to look at and to inject again.
+    Hold,
+    /// These octets arrive instead.
+    Replace(Vec<u8>),
+}
+
+/// A test of each packet as it leaves for the last zone.
+pub(crate) type Hook = Box<dyn FnMut(Instant, &Packet) -> Fate>;
+
+pub(crate) enum What {
+    Arrive { zone: usize, packet: Packet },
+    Unreachable { host: usize, socket: SocketId, to: SocketAddr },
+    Signal { call: usize, to: usize, signal: Signal },
+    Act { call: usize, side: usize, act: Act },
+    Wake { host: usize, number: u64 },
+}
+
+impl What {
+    /// What happens first at one instant: packets are read before timers fire.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Arrive { .. } | Self::Unreachable { .. } => 0,
+            Self::Signal { .. } | Self::Act { .. } => 1,
+            Self::Wake { .. } => 2,
+        }
+    }
+}
+
+/// A place where addresses mean something: the Internet, or what is behind a NAT.
+#[derive(Debug, Default)]
+struct Zone {
+    gateway: Option<usize>,
+    owners: BTreeMap<IpAddr, Node>,
+}
+
+/// Everything in the world.
+pub(crate) struct Inner {
+    pub(crate) seed: u64,
+    pub(crate) now: Instant,
+    pub(crate) trace: Trace,
+    pub(crate) links: Links,
+    pub(crate) hosts: Vec<HostBox>,
+    pub(crate) servers: Vec<StunServer>,
+    pub(crate) calls: Vec<CallState>,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) held: Vec<(usize, Packet)>,
+    /// Datagrams that hosts sent.
+    pub(crate) packets: u64,
+    /// Whether hosts are woken early and twice, which must change nothing.
+    pub(crate) nagging: bool,
+    pub(crate) nats: Vec<NatBox>,
+    zones: Vec<Zone>,
+    addresses: u32,
+    queue: BinaryHeap<Reverse<(Instant, u8, u64)>>,
+    agenda: BTreeMap<u64, What>,
+    sequence: u64,
+}
+
+impl Inner {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            now: BEGINNING,
+            trace: Trace::new(),
+            links: Links::new(seed),
+            hosts: Vec::new(),
+            servers: Vec::new(),
+            calls: Vec::new(),
+            hooks: Vec::new(),
+            held: Vec::new(),
+            packets: 0,
+            nagging: false,
+            nats: Vec::new(),
+            zones: vec![Zone::default()],
+            addresses: 0,
+            queue: BinaryHeap::new(),
+            agenda: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, at: Instant, what: What) {
+        let number = self.sequence;
+        self.sequence += 1;
+        self.queue.push(Reverse((at.max(self.now), what.rank(), number)));
+        self.agenda.insert(number, what);
+    }
+
+    /// Jumps to the next thing, unless it is later than `end`.
+    pub(crate) fn step(&mut self, end: Instant) -> bool {
+        let Some(&Reverse((at, _, number))) = self.queue.peek() else { return false };
+        if at > end {
+            return false;
+        }
+        self.queue.pop();
+        self.now = at;
+        match self.agenda.remove(&number).expect("scheduled once") {
+            What::Arrive { zone, packet } => self.deliver(zone, packet),
+            What::Unreachable { host, socket, to } => self.host_unreachable(host, socket, to),
+            What::Signal { call, to, signal } => self.signal_arrives(call, to, signal),
+            What::Act { call, side, act } => self.act(call, side, act),
+            What::Wake { host, number } => self.host_wakes(host, number),
+        }
+        true
+    }
+
+    pub(crate) fn new_zone(&mut self) -> usize {
+        self.zones.push(Zone::default());
+        self.zones.len() - 1
+    }
+
+    /// An address in `zone` that nobody had before.
+    pub(crate) fn new_address(&mut self, zone: usize, node: Node, v6: bool) -> IpAddr {
+        self.addresses += 1;
+        let n = self.addresses;
+        let [_, _, high, low] = (n / 250 * 256 + n % 250 + 1).to_be_bytes();
+        let ip: IpAddr = match (v6, zone) {
+            (true, _) => format!("2001:db8:{zone:x}::{n:x}").parse().unwrap(),
+            (false, INTERNET) => Ipv4Addr::new(198, 18, high, low).into(),
+            (false, zone) => Ipv4Addr::new(10, zone as u8, high, low).into(),
+        };
+        self.own(zone, ip, node);
+        ip
+    }
+
+    pub(crate) fn own(&mut self, zone: usize, ip: IpAddr, node: Node) {
+        self.zones[zone].owners.insert(ip, node);
+    }
+
+    pub(crate) fn disown(&mut self, zone: usize, ip: IpAddr) {
+        self.zones[zone].owners.remove(&ip);
+    }
+
+    /// Puts a NAT between `inside` and `outside`.
+    pub(crate) fn add_nat(&mut self, behaviour: Nat, inside: usize, outside: usize) {
+        let id = self.nats.len();
+        let external = self.new_address(outside, Node::Nat(id), false);
+        let rng = Rng::new(self.seed, &format!("nat {id}"));
+        self.nats.push(NatBox::new(behaviour, external, inside, outside, rng));
+        self.zones[inside].gateway = Some(id);
+    }
+
+    /// The NATs from `zone` outwards.
+    pub(crate) fn nats_from(&self, zone: usize) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut zone = zone;
+        while let Some(nat) = self.zones[zone].gateway {
+            found.push(nat);
+            zone = self.nats[nat].outside;
+        }
+        found
+    }
+
+    /// Sends a datagram off: out through the NATs to the zone that knows its destination, and
+    /// over the link.
+    pub(crate) fn launch(&mut self, zone: usize, mut packet: Packet) {
+        let (from, to) = (packet.from, packet.to);
+        self.trace.packet(self.now, "sent", from, to, &packet.octets);
+        let Some(zone) = self.translate_outwards(zone, &mut packet) else { return };
+        packet.toward = self.destination(zone, packet.to);
+        let now = self.now;
+        for hook in &mut self.hooks {
+            match hook(now, &packet) {
+                Fate::Pass => {}
+                Fate::Drop => return,
+                Fate::Hold => {
+                    self.held.push((zone, packet));
+                    return;
+                }
+                Fate::Replace(octets) => packet.octets = octets,
+            }
+        }
+        match self.links.pass(packet.sender, packet.toward, &mut packet.octets) {
+            Passage::Arrives(times) => {
+                for after in times {
+                    let packet = packet.clone();
+                    self.schedule(now + after, What::Arrive { zone, packet });
+                }
+            }
+            Passage::Lost => self.trace.packet(now, "lost", from, to, &packet.octets),
+            Passage::Bounces(after) => {
+                if let (Node::Host(host), Some((socket, to))) = (packet.sender, packet.origin) {
+                    self.schedule(now + after, What::Unreachable { host, socket, to });
+                }
+            }
+        }
+    }
+
+    fn translate_outwards(&mut self, mut zone: usize, packet: &mut Packet) -> Option<usize> {
+        use crate::nat::Hairpin;
+        while !self.zones[zone].owners.contains_key(&packet.to.ip()) {
+            let nat = &mut self.nats[self.zones[zone].gateway?];
+            if packet.to.is_ipv6() {
+                return Some(INTERNET);
+            }
+            let inside = packet.from;
+            packet.from = nat.outbound(self.now, packet.from, packet.to);
+            if nat.external == packet.to.ip() {
+                match nat.behaviour.hairpin {
+                    Hairpin::None => return None,
+                    Hairpin::External => {}
+                    Hairpin::Internal => packet.from = inside,
+                }
+            }
+            zone = nat.outside;
+        }
+        Some(zone)
+    }
+
+    /// Whom an address leads to, whatever the filters say.
+    fn destination(&self, zone: usize, to: SocketAddr) -> Option<Node> {
+        match *self.zones[zone].owners.get(&to.ip())? {
+            Node::Nat(id) => {
+                let nat = &self.nats[id];
+                nat.owner(to.port())
+                    .and_then(|inside| self.destination(nat.inside, inside))
+                    .or(Some(Node::Nat(id)))
+            }
+            node => Some(node),
+        }
+    }
+
+    /// Lets a packet arrive in `zone`, and go on inwards through the NATs.
+    pub(crate) fn deliver(&mut self, zone: usize, mut packet: Packet) {
+        match self.zones[zone].owners.get(&packet.to.ip()) {
+            Some(&Node::Host(host)) => self.host_receives(host, packet),
+            Some(&Node::Nat(id)) => {
+                let nat = &mut self.nats[id];
+                let inside = nat.inside;
+                match nat.inbound(self.now, packet.from, packet.to.port()) {
+                    Some(to) => {
+                        packet.to = to;
+                        self.deliver(inside, packet);
+                    }
+                    None => {
+                        let (now, Packet { from, to, .. }) = (self.now, &packet);
+                        self.trace.packet(now, "filtered", from, to, &packet.octets);
+                    }
+                }
+            }
+            Some(&Node::Server(id)) => self.server_receives(zone, id, &packet),
+            Some(Node::Nowhere) | None => {}
+        }
+    }
+
+    fn server_receives(&mut self, zone: usize, id: usize, packet: &Packet) {
+        let server = &mut self.servers[id];
+        if packet.to != server.address {
+            return;
+        }
+        let Some((after, octets)) = server.answer(packet.from, &packet.octets) else { return };
+        let (from, to) = (packet.to, packet.from);
+        self.trace.packet(self.now, "answer", from, to, &octets);
+        let sender = Node::Server(id);
+        let toward = self.destination(zone, to);
+        let mut reply = Packet { from, to, octets, sender, origin: None, toward };
+        if let Passage::Arrives(times) = self.links.pass(sender, toward, &mut reply.octets) {
+            for delay in times {
+                let packet = reply.clone();
+                self.schedule(self.now + after + delay, What::Arrive { zone, packet });
+            }
+        }
+    }
+
+    /// Where a packet from `from` in `zone` to `to` would arrive now, and from where it would
+    /// seem to come; nothing is changed by asking.
+    pub(crate) fn path(
+        &self,
+        zone: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let mut nats = self.nats.clone();
+        let (mut zone, mut from, mut to) = (zone, from, to);
+        while !self.zones[zone].owners.contains_key(&to.ip()) {
+            let nat = &mut nats[self.zones[zone].gateway?];
+            from = nat.outbound(self.now, from, to);
+            zone = nat.outside;
+        }
+        while let Node::Nat(id) = *self.zones[zone].owners.get(&to.ip())? {
+            to = nats[id].inbound(self.now, from, to.port())?;
+            zone = nats[id].inside;
+        }
+        Some((from, to))
+    }
+}

@@ -1,0 +1,343 @@
+//! Signalling: offers, answers and trickled candidates between the two sides of a call.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use floe::candidate::Candidate;
+use floe::config::{AgentConfig, Mode, Role, Trickle};
+use floe::sdp::Description;
+use floe::{
+    AgentId, AgentState, CandidateRejected, ComponentId, DescriptionRejected, Event, Instant,
+    SendError, SocketId,
+};
+
+use crate::network::{Inner, What};
+
+/// A message from one side to the other.
+#[derive(Clone, Debug)]
+pub(crate) enum Signal {
+    Offer(Description),
+    Answer(Description),
+    Candidate {
+        stream: u16,
+        ufrag: Option<String>,
+        candidate: Candidate,
+    },
+    End {
+        ufrag: Option<String>,
+    },
+    /// The callee asks the caller to restart: so that offers never cross.
+    PleaseRestart,
+}
+
+/// Something that a side does of its own accord.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Act {
+    Start,
+    Offer,
+    Answer,
+    Restart,
+    /// Sends one datagram, and the next one this much later.
+    Talk(Duration),
+}
+
+/// Application data that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) at: Instant,
+    pub(crate) component: ComponentId,
+    pub(crate) socket: SocketId,
+    pub(crate) from: SocketAddr,
+    pub(crate) data: Vec<u8>,
+}
+
+pub(crate) type Tune = Box<dyn Fn(&mut AgentConfig)>;
+
+/// What becomes of a message: how much later each copy arrives. None: it is lost.
+pub(crate) type SignalHook = Box<dyn FnMut(usize, &Signal) -> Vec<Duration>>;
+
+/// One side of a call.
+#[derive(Default)]
+pub(crate) struct Side {
+    pub(crate) host: usize,
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) role: Option<Role>,
+    pub(crate) tune: Vec<Tune>,
+    pub(crate) events: Vec<(Instant, Event)>,
+    pub(crate) delivered: Vec<Delivery>,
+    pub(crate) sendable: BTreeMap<ComponentId, Instant>,
+    pub(crate) state: Option<AgentState>,
+    pub(crate) gathered: Option<Instant>,
+    pub(crate) sent: u64,
+    pub(crate) refused: Vec<(Instant, SendError)>,
+    pub(crate) talking: bool,
+    pub(crate) rejected_descriptions: Vec<DescriptionRejected>,
+    pub(crate) rejected_candidates: Vec<CandidateRejected>,
+    /// Whether the description of this generation has been signalled.
+    described: bool,
+    /// What is to be signalled once all candidates are known.
+    waiting: Option<Act>,
+    /// The ufrag of the peer's current generation.
+    remote_ufrag: Option<String>,
+}
+
+/// A call between two hosts.
+pub(crate) struct CallState {
+    pub(crate) sides: [Side; 2],
+    /// How long a message takes.
+    pub(crate) delay: Duration,
+    pub(crate) vanilla: bool,
+    /// Whether a recommended restart is done.
+    pub(crate) restarts: bool,
+    pub(crate) hook: Option<SignalHook>,
+}
+
+impl Side {
+    pub(crate) fn of(host: usize) -> Self {
+        Self { host, ..Self::default() }
+    }
+}
+
+fn ufrag(description: &Description, stream: u16) -> Option<String> {
+    let stream = description.streams.get(usize::from(stream))?;
+    stream.credentials.as_ref().map(|credentials| credentials.ufrag.clone())
+}
+
+impl Inner {
+    fn side(&mut self, call: usize, side: usize) -> &mut Side {
+        &mut self.calls[call].sides[side]
+    }
+
+    fn host_and_agent(&self, call: usize, side: usize) -> (usize, AgentId) {
+        let side = &self.calls[call].sides[side];
+        (side.host, side.agent.expect("the agent exists"))
+    }
+
+    pub(crate) fn describe(&mut self, call: usize, side: usize) -> Description {
+        let (host, agent) = self.host_and_agent(call, side);
+        self.hosts[host].endpoint().agent(agent).expect("a live agent").local_description()
+    }
+
+    pub(crate) fn act(&mut self, call: usize, side: usize, act: Act) {
+        match act {
+            Act::Start => {
+                self.create_agent(call, side);
+                self.describe_when_ready(call, side, Act::Offer);
+            }
+            Act::Offer | Act::Answer => self.send_description(call, side, act),
+            Act::Restart => {
+                let (host, agent) = self.host_and_agent(call, side);
+                let now = self.now;
+                self.new_generation(call, side);
+                if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
+                    agent.restart();
+                }
+                self.settle(host);
+                self.describe_when_ready(call, side, Act::Offer);
+            }
+            Act::Talk(interval) => self.talk(call, side, interval),
+        }
+    }
+
+    fn create_agent(&mut self, call: usize, side: usize) {
+        let now = self.now;
+        let vanilla = self.calls[call].vanilla;
+        let s = self.side(call, side);
+        let role = if side == 0 { Role::Controlling } else { Role::Controlled };
+        let mut config = AgentConfig::new(s.role.unwrap_or(role));
+        if vanilla {
+            config.trickle = Trickle::Off;
+        }
+        for tune in &s.tune {
+            tune(&mut config);
+        }
+        let host = s.host;
+        self.power_on(host);
+        self.hosts[host].guard.lite |= config.mode == Mode::Lite;
+        let agent = self.hosts[host].endpoint().add_agent(now, config);
+        self.hosts[host].agents.insert(agent, (call, side));
+        self.side(call, side).agent = Some(agent);
+        self.settle(host);
+    }
+
+    fn new_generation(&mut self, call: usize, side: usize) {
+        let s = self.side(call, side);
+        s.described = false;
+        s.gathered = None;
+        s.waiting = None;
+    }
+
+    /// Signals the description now, or when all candidates are known.
+    fn describe_when_ready(&mut self, call: usize, side: usize, act: Act) {
+        if self.calls[call].vanilla && self.side(call, side).gathered.is_none() {
+            self.side(call, side).waiting = Some(act);
+        } else {
+            self.send_description(call, side, act);
+        }
+    }
+
+    fn send_description(&mut self, call: usize, side: usize, act: Act) {
+        let description = self.describe(call, side);
+        let s = self.side(call, side);
+        s.described = true;
+        let end = s.gathered.is_some() && description.streams.iter().any(|s| !s.end_of_candidates);
+        let end = end.then(|| Signal::End { ufrag: ufrag(&description, 0) });
+        let signal = match act {
+            Act::Answer => Signal::Answer(description),
+            _ => Signal::Offer(description),
+        };
+        self.signal(call, side, signal);
+        if let Some(end) = end {
+            self.signal(call, side, end);
+        }
+    }
+
+    /// Sends a message to the other side.
+    pub(crate) fn signal(&mut self, call: usize, side: usize, signal: Signal) {
+        let c = &mut self.calls[call];
+        let times = match &mut c.hook {
+            Some(hook) => hook(side, &signal),
+            None => vec![Duration::ZERO],
+        };
+        let at = self.now + c.delay;
+        for more in times {
+            let signal = signal.clone();
+            self.schedule(at + more, What::Signal { call, to: 1 - side, signal });
+        }
+    }
+
+    pub(crate) fn signal_arrives(&mut self, call: usize, side: usize, signal: Signal) {
+        let now = self.now;
+        self.trace.event(now, format_args!("call {call} side {side} hears"), &signal);
+        match signal {
+            Signal::Offer(description) => {
+                self.offer_arrives(call, side, &description);
+                self.describe_when_ready(call, side, Act::Answer);
+            }
+            Signal::Answer(description) => self.description_arrives(call, side, &description),
+            Signal::Candidate { stream, ufrag, candidate } => {
+                let (host, agent) = self.host_and_agent(call, side);
+                let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
+                    return;
+                };
+                let result = agent.add_remote_candidate(stream, ufrag.as_deref(), &candidate);
+                self.side(call, side).rejected_candidates.extend(result.err());
+                self.settle(host);
+            }
+            Signal::End { ufrag } => {
+                let (host, agent) = self.host_and_agent(call, side);
+                let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
+                    return;
+                };
+                let result = agent.end_of_remote_candidates(None, ufrag.as_deref());
+                self.side(call, side).rejected_candidates.extend(result.err());
+                self.settle(host);
+            }
+            Signal::PleaseRestart => self.act(call, side, Act::Restart),
+        }
+    }
+
+    fn offer_arrives(&mut self, call: usize, side: usize, description: &Description) {
+        if self.side(call, side).agent.is_none() {
+            self.create_agent(call, side);
+        } else if self.side(call, side).remote_ufrag != ufrag(description, 0) {
+            // They restarted, and so shall we.
+            self.new_generation(call, side);
+        }
+        self.description_arrives(call, side, description);
+    }
+
+    fn description_arrives(&mut self, call: usize, side: usize, description: &Description) {
+        let (host, agent) = self.host_and_agent(call, side);
+        self.side(call, side).remote_ufrag = ufrag(description, 0);
+        let now = self.now;
+        let result = match self.hosts[host].endpoint().agent_mut(now, agent) {
+            Some(mut agent) => agent.set_remote_description(description),
+            None => return,
+        };
+        self.side(call, side).rejected_descriptions.extend(result.err());
+        self.settle(host);
+    }
+
+    pub(crate) fn agent_event(&mut self, call: usize, side: usize, event: Event) {
+        let now = self.now;
+        let restarts = self.calls[call].restarts;
+        let vanilla = self.calls[call].vanilla;
+        let s = self.side(call, side);
+        s.events.push((now, event.clone()));
+        match event {
+            Event::LocalCandidate { stream, candidate, .. } if s.described && !vanilla => {
+                let ufrag = match candidate.ufrag() {
+                    Some(ufrag) => Some(ufrag.to_owned()),
+                    None => ufrag(&self.describe(call, side), stream),
+                };
+                self.signal(call, side, Signal::Candidate { stream, ufrag, candidate });
+            }
+            Event::GatheringComplete { .. } => {
+                s.gathered = Some(now);
+                if let Some(act) = s.waiting.take() {
+                    self.schedule(now, What::Act { call, side, act });
+                } else if s.described {
+                    let ufrag = ufrag(&self.describe(call, side), 0);
+                    self.signal(call, side, Signal::End { ufrag });
+                }
+            }
+            Event::State { state, .. } => s.state = Some(state),
+            Event::Sendable { component, .. } => {
+                s.sendable.entry(component).or_insert(now);
+            }
+            Event::RestartRecommended { .. } if restarts && side == 0 => {
+                self.schedule(now, What::Act { call, side, act: Act::Restart });
+            }
+            Event::RestartRecommended { .. } if restarts => {
+                self.signal(call, side, Signal::PleaseRestart);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn data_arrives(
+        &mut self,
+        call: usize,
+        side: usize,
+        component: ComponentId,
+        socket: SocketId,
+        from: SocketAddr,
+        data: Vec<u8>,
+    ) {
+        let at = self.now;
+        self.side(call, side).delivered.push(Delivery { at, component, socket, from, data });
+    }
+
+    /// Sends `payload` to the other side, and counts what became of it.
+    pub(crate) fn say(
+        &mut self,
+        call: usize,
+        side: usize,
+        component: ComponentId,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        let (host, agent) = self.host_and_agent(call, side);
+        let result = self.send_data(host, agent, component, payload);
+        let now = self.now;
+        let s = self.side(call, side);
+        match result {
+            Ok(()) => s.sent += 1,
+            Err(error) => s.refused.push((now, error)),
+        }
+        result
+    }
+
+    fn talk(&mut self, call: usize, side: usize, interval: Duration) {
+        if !self.side(call, side).talking {
+            return;
+        }
+        // The first octet says RTP, which no demultiplexer takes for STUN.
+        let mut payload = vec![0x80];
+        payload.extend(self.side(call, side).sent.to_be_bytes());
+        let _ = self.say(call, side, ComponentId::FIRST, &payload);
+        let at = self.now + interval;
+        self.schedule(at, What::Act { call, side, act: Act::Talk(interval) });
+    }
+}

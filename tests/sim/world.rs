@@ -1,0 +1,252 @@
+//! The world as stories see it: its clock jumps to whatever comes next.
+
+use core::cell::{RefCell, RefMut};
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use floe::Instant;
+
+use crate::call::Call;
+use crate::host::Host;
+use crate::link::Link;
+use crate::nat::Nat;
+pub(crate) use crate::network::{Fate, Node, Packet};
+use crate::network::{INTERNET, Inner};
+use crate::stun_server::{StunServer, Temper};
+
+/// When every world begins: not at zero, which no clock promises.
+pub(crate) const BEGINNING: Instant = Instant::from_millis(1_000_000);
+
+/// The seed of this test: `SIM_SEED` if it is set, else one that is made from the test's name.
+macro_rules! seed {
+    () => {{
+        fn here() {}
+        $crate::world::Seed::of(::core::any::type_name_of_val(&here))
+    }};
+}
+
+/// What a world is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(pub(crate) u64);
+
+impl Seed {
+    pub(crate) fn of(name: &str) -> Self {
+        match std::env::var("SIM_SEED") {
+            Ok(text) => Self(match text.strip_prefix("0x") {
+                Some(hex) => u64::from_str_radix(hex, 16).expect("SIM_SEED is a number"),
+                None => text.parse().expect("SIM_SEED is a number"),
+            }),
+            Err(_) => Self(crate::rng::hash(name.as_bytes())),
+        }
+    }
+}
+
+/// `n` seconds.
+pub(crate) const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `n` milliseconds.
+pub(crate) const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A simulated world; all handles borrow it.
+pub(crate) struct World {
+    inner: RefCell<Inner>,
+}
+
+impl World {
+    pub(crate) fn new(seed: Seed) -> Self {
+        let Seed(seed) = seed;
+        Self { inner: RefCell::new(Inner::new(seed)) }
+    }
+
+    pub(crate) fn inner(&self) -> RefMut<'_, Inner> {
+        self.inner.borrow_mut()
+    }
+
+    /// A host on the public Internet with one IPv4 address, until it is told otherwise.
+    pub(crate) fn host(&self) -> Host<'_> {
+        Host::new(self)
+    }
+
+    /// A network without a way out, until it is put behind a NAT.
+    pub(crate) fn lan(&self) -> Lan<'_> {
+        Lan { world: self, zone: self.inner().new_zone() }
+    }
+
+    /// A STUN server on the Internet.
+    pub(crate) fn stun(&self, address: &str) -> Stun<'_> {
+        let address: SocketAddr = address.parse().expect("an address and port");
+        let mut inner = self.inner();
+        let id = inner.servers.len();
+        inner.own(INTERNET, address.ip(), Node::Server(id));
+        inner.servers.push(StunServer { address, temper: Temper::Honest, asked: 0 });
+        Stun { world: self, id }
+    }
+
+    /// `left` calls `right`: from now on the signalling runs by itself.
+    pub(crate) fn call<'w>(&'w self, left: Host<'w>, right: Host<'w>) -> Call<'w> {
+        Call::new(self, left, right)
+    }
+
+    /// The time since the world began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.inner().now.since(BEGINNING)
+    }
+
+    /// Runs until `condition` holds, at most for `limit`, and returns how long it took.
+    pub(crate) fn run_until(&self, condition: impl Fn() -> bool, limit: Duration) -> Duration {
+        let start = self.inner().now;
+        let end = start + limit;
+        while !condition() {
+            if !self.inner().step(end) {
+                panic!("it did not happen within {limit:?}");
+            }
+        }
+        self.inner().now.since(start)
+    }
+
+    /// Runs until `condition` holds or `limit` is over; says which.
+    pub(crate) fn happens(&self, condition: impl Fn() -> bool, limit: Duration) -> bool {
+        let end = self.inner().now + limit;
+        while !condition() {
+            if !self.inner().step(end) {
+                self.inner().now = end;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Runs for `duration`.
+    pub(crate) fn run_for(&self, duration: Duration) {
+        self.happens(|| false, duration);
+    }
+
+    /// Changes every link, in both directions.
+    pub(crate) fn links(&self, change: impl Fn(&mut Link)) {
+        self.inner().links.change_all(change);
+    }
+
+    /// Changes the link from `from` to `to` alone.
+    pub(crate) fn link(
+        &self,
+        from: impl Into<Node>,
+        to: impl Into<Node>,
+        change: impl FnOnce(&mut Link),
+    ) {
+        self.inner().links.change(from.into(), to.into(), change);
+    }
+
+    /// Lets nothing pass between the two any more.
+    pub(crate) fn cut(&self, a: impl Into<Node>, b: impl Into<Node>) {
+        let (a, b) = (a.into(), b.into());
+        self.link(a, b, |link| link.cut = true);
+        self.link(b, a, |link| link.cut = true);
+    }
+
+    /// Undoes [`World::cut`].
+    pub(crate) fn heal(&self, a: impl Into<Node>, b: impl Into<Node>) {
+        let (a, b) = (a.into(), b.into());
+        self.link(a, b, |link| link.cut = false);
+        self.link(b, a, |link| link.cut = false);
+    }
+
+    /// Shows every packet to `hook`, which decides about it.
+    pub(crate) fn intercept(&self, hook: impl FnMut(Instant, &Packet) -> Fate + 'static) {
+        self.inner().hooks.push(Box::new(hook));
+    }
+
+    /// Removes all hooks.
+    pub(crate) fn stop_intercepting(&self) {
+        self.inner().hooks.clear();
+    }
+
+    /// The packets that hooks took out of the world, with the zone each was to arrive in.
+    pub(crate) fn held(&self) -> Vec<(usize, Packet)> {
+        self.inner().held.clone()
+    }
+
+    /// Lets `packet` arrive in `zone` now.
+    pub(crate) fn inject(&self, zone: usize, packet: Packet) {
+        self.inner().deliver(zone, packet);
+    }
+
+    /// Wakes every host early and twice from now on, which must change nothing.
+    pub(crate) fn nag(&self) {
+        self.inner().nagging = true;
+    }
+
+    /// How many datagrams hosts have sent.
+    pub(crate) fn packets(&self) -> u64 {
+        self.inner().packets
+    }
+
+    /// The hash of everything that happened.
+    pub(crate) fn trace(&self) -> u64 {
+        self.inner().trace.hash()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.inner.try_borrow().map(|inner| inner.seed);
+            if let Ok(seed) = seed {
+                eprintln!("replay with SIM_SEED={seed:#x}, and SIM_TRACE=1 to see every packet");
+            }
+        }
+    }
+}
+
+/// A network of hosts that see one another.
+#[derive(Clone, Copy)]
+pub(crate) struct Lan<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) zone: usize,
+}
+
+impl Lan<'_> {
+    /// Puts the network behind a NAT on the Internet.
+    pub(crate) fn behind(self, nat: Nat) -> Self {
+        self.world.inner().add_nat(nat, self.zone, INTERNET);
+        self
+    }
+
+    /// Puts a NAT between this network and another one.
+    pub(crate) fn behind_within(self, nat: Nat, outer: Lan<'_>) -> Self {
+        self.world.inner().add_nat(nat, self.zone, outer.zone);
+        self
+    }
+}
+
+/// A STUN server.
+#[derive(Clone, Copy)]
+pub(crate) struct Stun<'w> {
+    world: &'w World,
+    pub(crate) id: usize,
+}
+
+impl Stun<'_> {
+    pub(crate) fn that_is(self, temper: Temper) -> Self {
+        self.world.inner().servers[self.id].temper = temper;
+        self
+    }
+
+    pub(crate) fn address(self) -> SocketAddr {
+        self.world.inner().servers[self.id].address
+    }
+
+    /// How many requests arrived.
+    pub(crate) fn asked(self) -> usize {
+        self.world.inner().servers[self.id].asked
+    }
+}
+
+impl From<Stun<'_>> for Node {
+    fn from(stun: Stun<'_>) -> Self {
+        Self::Server(stun.id)
+    }
+}
