@@ -207,6 +207,16 @@ impl Gatherer {
         })
     }
 
+    /// How many requests for some sockets wait for the pacer.
+    pub(crate) fn queued(&self, uses: impl Fn(SocketId) -> bool) -> u32 {
+        let queued = self
+            .tasks
+            .iter()
+            .filter(|task| matches!(task.state, TaskState::Queued) && uses(task.socket))
+            .count();
+        u32::try_from(queued).unwrap_or(u32::MAX)
+    }
+
     /// Whether a new request waits for the pacer.
     pub(crate) fn wants_start(&self) -> bool {
         self.tasks.iter().any(|task| matches!(task.state, TaskState::Queued))
@@ -410,7 +420,7 @@ impl Gatherer {
         self.ended.pop()
     }
 
-    /// How long a request was under way when the first answer came; the grace for the others.
+    /// How long the other answers are waited for once one has come.
     pub(crate) const GRACE: Duration = Duration::from_secs(1);
 }
 

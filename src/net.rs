@@ -251,6 +251,7 @@ drop_reasons! {
 
 /// Maps an address to the one form that the core compares: IPv4-mapped IPv6 becomes IPv4, the
 /// flow label is dropped, and the scope is kept for link-local addresses alone.
+/// [rfc8445-5.1.1.1-6]
 #[must_use]
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
@@ -270,6 +271,19 @@ pub(crate) fn is_link_local(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// Whether `address` is of a deprecated kind that is never offered: IPv4-compatible IPv6 (::/96,
+/// but for :: and ::1) or site-local (fec0::/10). [rfc8445-5.1.1.1-5]
+pub(crate) fn is_deprecated(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => {
+            let [first, a, b, c, d, e, f, g] = ip.segments();
+            let compatible = [first, a, b, c, d, e] == [0; 6] && (f, g) > (0, 1);
+            compatible || first & 0xFFC0 == 0xFEC0
+        }
     }
 }
 

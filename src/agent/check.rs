@@ -162,7 +162,12 @@ impl Session {
         let victim = if of_pair >= CHECKS_PER_PAIR {
             self.checks.iter().position(|known| known.pair == check.pair)
         } else if self.checks.len() >= limit {
-            Some(0)
+            // There are more checks than pairs, so some pair has another: every pair keeps one,
+            // whose end judges it.
+            let spare = |(at, known): &(usize, &Check)| {
+                self.checks.iter().skip(at + 1).any(|later| later.pair == known.pair)
+            };
+            self.checks.iter().enumerate().find(spare).map(|(at, _)| at)
         } else {
             None
         };
@@ -393,8 +398,10 @@ impl Session {
                 _,
             ) => false,
         };
-        if again {
-            self.trigger(id);
+        match (again, nominating) {
+            (true, true) => self.trigger(id),
+            (true, false) => self.check_again(id),
+            (false, _) => {}
         }
     }
 

@@ -7,9 +7,17 @@ use crate::time::Instant;
 
 use super::Core;
 use super::local::{Base, BaseId};
-use super::pair::{Pair, PairId, PairState, PathClass, pair_priority};
+use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, pair_priority};
 use super::remote::{RemoteCandidate, RemoteId};
-use super::session::{ChecklistState, Session};
+use super::session::{Checklist, ChecklistState, Session};
+
+/// Why a pair is checked next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Triggered,
+    Again,
+    Ordinary,
+}
 
 /// A pair that could be formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,7 +120,7 @@ impl Session {
         self.insert_pair(base_id, remote_id, state, core);
     }
 
-    fn state_of_new_pair(&self, foundation: (u16, u16), priority: u64) -> PairState {
+    fn state_of_new_pair(&self, foundation: PairFoundation, priority: u64) -> PairState {
         let mut topmost = true;
         for (_, pair) in self.pairs.iter().filter(|(_, pair)| pair.foundation == foundation) {
             if pair.state == PairState::Succeeded {
@@ -129,13 +137,16 @@ impl Session {
     fn make_room(&mut self, stream: u16, priority: u64, core: &mut Core) -> bool {
         let limit = self.pairs_per_stream(core);
         let in_stream = |pair: &Pair| pair.component.stream() == stream;
-        if self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() < limit {
+        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= limit;
+        if !full && self.pairs.len() < usize::from(core.config.limits.pairs) {
             return true;
         }
+        // A stream that has its share makes room itself; else the peer's checks gave another
+        // stream more than its own.
         let victim = self
             .pairs
             .iter()
-            .filter(|(id, pair)| in_stream(pair) && !self.is_selected(*id))
+            .filter(|(id, pair)| (in_stream(pair) || !full) && !self.is_selected(*id))
             .filter(|(_, pair)| match pair.state {
                 PairState::Failed(_) => true,
                 PairState::Frozen | PairState::Waiting => pair.priority < priority,
@@ -195,7 +206,7 @@ impl Session {
     /// For each foundation sets one pair of the whole set to Waiting: in the first checklist that
     /// has it, of the lowest component, then the highest priority. [rfc8445-6.1.2.6-p2]
     fn unfreeze_first_of_each_foundation(&mut self) {
-        let mut seen: Vec<(u16, u16)> = self
+        let mut seen: Vec<PairFoundation> = self
             .pairs
             .iter()
             .filter(|(_, pair)| pair.state != PairState::Frozen)
@@ -225,7 +236,7 @@ impl Session {
 
     /// After a success every frozen pair of the foundation may be checked, in all checklists.
     /// [rfc8445-7.2.5.3.3-1]
-    pub(super) fn unfreeze(&mut self, foundation: (u16, u16)) {
+    pub(super) fn unfreeze(&mut self, foundation: PairFoundation) {
         for (_, pair) in self.pairs.iter_mut() {
             if pair.foundation == foundation && pair.state == PairState::Frozen {
                 pair.state = PairState::Waiting;
@@ -236,26 +247,42 @@ impl Session {
     /// Queues a pair for a triggered check, once. [rfc8445-6.1.4.1-p1]
     pub(super) fn trigger(&mut self, id: PairId) {
         let Some(pair) = self.pairs.get_mut(id) else { return };
-        if pair.triggered {
-            return;
+        pair.triggered = true;
+        let stream = pair.component.stream();
+        if let Some(checklist) = self.checklist_mut(stream)
+            && !checklist.triggered.contains(&id)
+        {
+            checklist.retries.retain(|queued| *queued != id);
+            checklist.triggered.push_back(id);
         }
+    }
+
+    /// Queues a pair for another check of our own accord. These take turns with the ordinary
+    /// checks, so that addresses that never answer do not keep others from being checked at all.
+    pub(super) fn check_again(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id).filter(|pair| !pair.triggered) else { return };
         pair.triggered = true;
         let stream = pair.component.stream();
         if let Some(checklist) = self.checklist_mut(stream) {
-            checklist.triggered.push_back(id);
+            checklist.retries.push_back(id);
         }
     }
 
     /// The pair that the checklist of a stream would check next.
     /// [rfc8445-6.1.4.2-p2] [rfc8445-6.1.4.2-p3] [rfc8445-6.1.4.2-p4]
-    fn next_of(&self, stream: usize) -> Option<PairId> {
+    fn next_of(&self, stream: usize) -> Option<(PairId, Cause)> {
         let checklist = &self.streams.get(stream)?.checklist;
         if let Some(triggered) = checklist.triggered.front() {
-            return Some(*triggered);
+            return Some((*triggered, Cause::Triggered));
         }
-        if checklist.state != ChecklistState::Running {
-            return None;
+        let again = checklist.retries.front().map(|id| (*id, Cause::Again));
+        if checklist.state != ChecklistState::Running || again.is_some() && !checklist.again_last {
+            return again;
         }
+        self.ordinary_of(checklist).map(|id| (id, Cause::Ordinary)).or(again)
+    }
+
+    fn ordinary_of(&self, checklist: &Checklist) -> Option<PairId> {
         let in_state = |state: PairState| {
             move |id: &&PairId| self.pairs.get(**id).is_some_and(|pair| pair.state == state)
         };
@@ -270,7 +297,7 @@ impl Session {
             .copied()
     }
 
-    fn is_busy(&self, foundation: (u16, u16)) -> bool {
+    fn is_busy(&self, foundation: PairFoundation) -> bool {
         self.pairs.iter().any(|(_, pair)| {
             pair.foundation == foundation
                 && matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })
@@ -290,8 +317,15 @@ impl Session {
         let count = self.streams.len();
         for step in 0..count {
             let stream = (self.turn + step) % count.max(1);
-            let Some(id) = self.next_of(stream) else { continue };
+            let Some((id, cause)) = self.next_of(stream) else { continue };
             self.turn = (stream + 1) % count.max(1);
+            if let Some(stream) = self.streams.get_mut(stream) {
+                match cause {
+                    Cause::Triggered => {}
+                    Cause::Again => stream.checklist.again_last = true,
+                    Cause::Ordinary => stream.checklist.again_last = false,
+                }
+            }
             self.unqueue(id);
             return Some(id);
         }

@@ -54,6 +54,12 @@ pub enum DescriptionRejected {
         /// The stream.
         stream: u16,
     },
+    /// The ufrag or password of a data stream is shorter or longer than any may be, or not made
+    /// of visible ASCII characters. [rfc8839-5.4-p1]
+    InvalidCredentials {
+        /// The stream.
+        stream: u16,
+    },
     /// The peer found that ICE cannot be used for the stream. [rfc8839-4.2.5-5a]
     Mismatch {
         /// The stream.
@@ -72,6 +78,9 @@ impl fmt::Display for DescriptionRejected {
         match self {
             Self::NoCredentials { stream } => {
                 write!(f, "no ice-ufrag and ice-pwd for data stream {stream}")
+            }
+            Self::InvalidCredentials { stream } => {
+                write!(f, "ice-ufrag or ice-pwd of data stream {stream} is no valid one")
             }
             Self::Mismatch { stream } => write!(f, "ice-mismatch for data stream {stream}"),
             Self::TooManyRestarts => f.write_str("too many restarts by the peer"),

@@ -199,7 +199,15 @@ impl Local {
         }
         let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
-        let priority = self.unused_priority(kind, base);
+        // A peer-reflexive one has the priority that its check carried. [rfc8445-7.2.5.3.1-p1]
+        let priority = match kind {
+            CandidateKind::PeerReflexive => {
+                priority(kind, base.local_preference, base.component.number())
+            }
+            CandidateKind::Host | CandidateKind::ServerReflexive | CandidateKind::Relayed => {
+                self.unused_priority(kind, base)
+            }
+        };
         let foundation = self.foundation(kind, base.address.ip(), server);
         self.candidates.push(LocalCandidate {
             kind,

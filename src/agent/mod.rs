@@ -410,8 +410,9 @@ impl Agent {
         if candidate.component == 0 || candidate.component > 256 {
             return Err(CandidateRejected::UnknownComponent);
         }
-        let remote =
-            self.session.remote_stream_mut(stream).ok_or(CandidateRejected::UnknownGeneration)?;
+        let Session { streams, foundations, .. } = &mut self.session;
+        let remote = streams.get_mut(usize::from(stream)).and_then(|known| known.remote.as_mut());
+        let remote = remote.ok_or(CandidateRejected::UnknownGeneration)?;
         let ufrag = candidate.ufrag().or(ufrag);
         if ufrag.is_some_and(|ufrag| *ufrag != *remote.ufrag) {
             return Err(CandidateRejected::UnknownGeneration);
@@ -419,7 +420,7 @@ impl Agent {
         if remote.ended {
             return Err(CandidateRejected::AfterEndOfCandidates);
         }
-        match remote.add(stream, candidate, &config)? {
+        match remote.add(stream, candidate, &config, foundations)? {
             Added::New(id) => self.session.pair_remote(id, &mut self.core),
             Added::Relabelled | Added::Duplicate => {}
         }

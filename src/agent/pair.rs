@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 use super::consent::Consent;
 use super::local::{BaseId, LocalId};
-use super::remote::RemoteId;
+use super::remote::{RemoteFoundation, RemoteId};
 
 /// A pair; the epoch tells a pair from a later one in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +65,9 @@ pub(super) struct Valid {
     pub(super) consent: Consent,
 }
 
+/// The foundations of both candidates.
+pub(super) type PairFoundation = (u16, RemoteFoundation);
+
 /// A pair of a local base and a remote candidate.
 ///
 /// A reflexive local candidate stands for its base, so the base and the remote candidate tell
@@ -78,18 +81,29 @@ pub(super) struct Pair {
     pub(super) local: LocalId,
     pub(super) remote: RemoteId,
     pub(super) priority: u64,
-    pub(super) foundation: (u16, u16),
+    pub(super) foundation: PairFoundation,
     pub(super) class: PathClass,
     pub(super) state: PairState,
     /// How often a check of the peer's brought the pair back after it had failed.
     pub(super) revivals: u8,
-    /// Whether a check of this pair waits in the triggered-check queue.
+    /// Whether a check of this pair waits in one of the queues.
     pub(super) triggered: bool,
     /// Controlled: the peer nominated the pair, and our check of it is to succeed first.
     pub(super) nomination_pending: Option<Nominated>,
     pub(super) valid: Option<Valid>,
     pub(super) counters: PairCounters,
     pub(super) last_sent: Instant,
+}
+
+impl Pair {
+    /// The state as it is reported: a pair whose next check is queued waits, though an earlier
+    /// one may still be answered. [rfc8445-7.3.1.4-1]
+    pub(super) fn state_kind(&self) -> PairStateKind {
+        match self.state {
+            PairState::InProgress { .. } if self.triggered => PairStateKind::Waiting,
+            state => state.kind(),
+        }
+    }
 }
 
 /// A nomination that was received: with the value of the renomination extension, if any.

@@ -26,9 +26,8 @@ pub(super) struct RemoteCandidate {
     pub(super) priority: u32,
     pub(super) related: Option<SocketAddr>,
     pub(super) cost: u16,
-    /// The index of the first candidate with an equal foundation.
-    pub(super) foundation: u16,
-    foundation_text: Foundation,
+    /// Equal for equal foundations, whatever their streams.
+    pub(super) foundation: RemoteFoundation,
     /// Whether an authenticated packet came from here in this generation.
     pub(super) verified: bool,
     /// Packets sent here before it was verified.
@@ -37,6 +36,34 @@ pub(super) struct RemoteCandidate {
     heard: Instant,
     /// False for a place that a forgotten peer-reflexive candidate left.
     live: bool,
+}
+
+/// A foundation of the peer's; comparing costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RemoteFoundation(u32);
+
+/// The foundations that the peer signalled, of all streams: each text once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Foundations(Vec<Foundation>);
+
+impl Foundations {
+    fn intern(&mut self, foundation: &Foundation) -> RemoteFoundation {
+        let known = self.0.iter().position(|known| known == foundation);
+        let index = known.unwrap_or_else(|| {
+            self.0.push(*foundation);
+            self.0.len() - 1
+        });
+        RemoteFoundation(u32::try_from(index).unwrap_or(u32::MAX / 2))
+    }
+
+    /// The foundation of a peer-reflexive candidate: one that no other candidate has.
+    const fn own(id: RemoteId) -> RemoteFoundation {
+        RemoteFoundation(1 << 31 | (id.stream as u32) << 16 | id.index as u32)
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
 }
 
 /// What is known of the peer's end of a stream.
@@ -117,22 +144,28 @@ impl RemoteStream {
         stream: u16,
         candidate: &Candidate,
         config: &AgentConfig,
+        foundations: &mut Foundations,
     ) -> Result<Added, CandidateRejected> {
         let address = usable_address(candidate, config)?;
-        if let Some(id) = self.find(stream, candidate.component, address) {
-            return Ok(self.relabel(id, candidate));
+        let known = self.find(stream, candidate.component, address);
+        let is_signalled = |c: &RemoteCandidate| c.live && c.kind != CandidateKind::PeerReflexive;
+        if known.and_then(|id| self.get(id)).is_some_and(is_signalled) {
+            return Ok(Added::Duplicate);
         }
         let limits = &config.limits;
-        let signalled =
-            self.candidates.iter().filter(|c| c.kind != CandidateKind::PeerReflexive).count();
+        let signalled = self.candidates.iter().filter(|c| is_signalled(c)).count();
         if signalled >= usize::from(limits.remote_candidates) {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates });
         }
-        let same_ip = self.candidates.iter().filter(|c| c.address.ip() == address.ip()).count();
+        let foundation = foundations.intern(&candidate.foundation);
+        if let Some(id) = known {
+            return Ok(self.relabel(id, candidate, foundation));
+        }
+        let of_ip = |c: &&RemoteCandidate| c.live && c.address.ip() == address.ip();
+        let same_ip = self.candidates.iter().filter(of_ip).count();
         if same_ip >= usize::from(limits.remote_candidates_per_ip) {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates_per_ip });
         }
-        let foundation = self.intern(&candidate.foundation);
         let id = self.place(
             stream,
             RemoteCandidate {
@@ -143,7 +176,6 @@ impl RemoteStream {
                 related: candidate.related,
                 cost: candidate.network_cost().unwrap_or(0),
                 foundation,
-                foundation_text: candidate.foundation,
                 verified: false,
                 packets_unverified: 0,
                 heard: Instant::ZERO,
@@ -155,17 +187,17 @@ impl RemoteStream {
 
     /// Turns a peer-reflexive candidate into the signalled one in place: no timer, state or
     /// priority changes. [rfc8838-11-2]
-    fn relabel(&mut self, id: RemoteId, candidate: &Candidate) -> Added {
-        let foundation = self.intern(&candidate.foundation);
+    fn relabel(
+        &mut self,
+        id: RemoteId,
+        candidate: &Candidate,
+        foundation: RemoteFoundation,
+    ) -> Added {
         let Some(known) = self.get_mut(id) else { return Added::Duplicate };
-        if known.kind != CandidateKind::PeerReflexive {
-            return Added::Duplicate;
-        }
         known.kind = candidate.kind;
         known.related = candidate.related;
         known.cost = candidate.network_cost().unwrap_or(0);
         known.foundation = foundation;
-        known.foundation_text = candidate.foundation;
         Added::Relabelled
     }
 
@@ -200,16 +232,14 @@ impl RemoteStream {
             related: None,
             cost: 0,
             // Set below: a foundation of its own.
-            foundation: u16::MAX,
-            foundation_text: Foundation::from_number(0),
+            foundation: RemoteFoundation(u32::MAX),
             verified: true,
             packets_unverified: 0,
             heard: now,
             live: true,
         };
         let id = self.place(stream, candidate)?;
-        // An arbitrary one that no other candidate has: the top half is not used by indices.
-        self.get_mut(id)?.foundation = u16::MAX - id.index;
+        self.get_mut(id)?.foundation = Foundations::own(id);
         Some((id, forgotten))
     }
 
@@ -228,13 +258,6 @@ impl RemoteStream {
             return 0;
         }
         of_ip().map(|candidate| u32::from(candidate.packets_unverified)).sum()
-    }
-
-    fn intern(&self, foundation: &Foundation) -> u16 {
-        let known = self.candidates.iter().position(|known| {
-            known.kind != CandidateKind::PeerReflexive && known.foundation_text == *foundation
-        });
-        u16::try_from(known.unwrap_or(self.candidates.len())).unwrap_or(u16::MAX / 2)
     }
 
     fn place(&mut self, stream: u16, candidate: RemoteCandidate) -> Option<RemoteId> {

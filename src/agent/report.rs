@@ -96,7 +96,7 @@ impl Agent {
         let local = pair.valid.as_ref().map_or(pair.local, |valid| valid.local);
         Some(PairStats {
             component: pair.component,
-            state: pair.state.kind(),
+            state: pair.state_kind(),
             nominated: pair.valid.as_ref().is_some_and(|valid| valid.nominated),
             selected: self.session.is_selected(id),
             priority: pair.priority,

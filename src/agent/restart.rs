@@ -60,7 +60,11 @@ impl Agent {
                 return Err(DescriptionRejected::Mismatch { stream });
             }
             let credentials = section.and_then(|section| section.credentials.clone());
-            all.push(credentials.ok_or(DescriptionRejected::NoCredentials { stream })?);
+            let credentials = credentials.ok_or(DescriptionRejected::NoCredentials { stream })?;
+            if !credentials.is_readable() {
+                return Err(DescriptionRejected::InvalidCredentials { stream });
+            }
+            all.push(credentials);
         }
         Ok(all)
     }
@@ -109,14 +113,18 @@ impl Agent {
         let mut added = Vec::new();
         for (index, section) in description.streams.iter().enumerate() {
             let Ok(stream) = u16::try_from(index) else { break };
-            let Some(remote) = self.session.remote_stream_mut(stream) else { continue };
+            let Session { streams, foundations, .. } = &mut self.session;
+            let remote = streams.get_mut(index).and_then(|known| known.remote.as_mut());
+            let Some(remote) = remote else { continue };
             for candidate in &section.candidates {
                 let other = candidate.ufrag().is_some_and(|ufrag| *ufrag != *remote.ufrag);
                 if other || remote.ended {
                     continue;
                 }
                 // One that cannot be used is no reason to refuse the others.
-                if let Ok(super::Added::New(id)) = remote.add(stream, candidate, &config) {
+                if let Ok(super::Added::New(id)) =
+                    remote.add(stream, candidate, &config, foundations)
+                {
                     added.push(id);
                 }
             }

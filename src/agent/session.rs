@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
-use super::remote::{RemoteCandidate, RemoteId, RemoteStream};
+use super::remote::{Foundations, RemoteCandidate, RemoteId, RemoteStream};
 use super::{Context, Core, Generation};
 
 /// Our own credentials in one generation. [rfc8445-5.3-6] [rfc8839-5.4-3]
@@ -50,6 +50,10 @@ pub(super) struct Checklist {
     pub(super) order: Vec<PairId>,
     /// [rfc8445-6.1.4.1-p1]
     pub(super) triggered: VecDeque<PairId>,
+    /// Pairs whose last check had no answer yet, and that are to be checked again.
+    pub(super) retries: VecDeque<PairId>,
+    /// The last check that nobody triggered was of that kind.
+    pub(super) again_last: bool,
 }
 
 /// A data stream: the peer's end, and the checklist.
@@ -128,6 +132,7 @@ pub(super) struct Session {
     pub(super) generation: Generation,
     pub(super) local: LocalCredentials,
     pub(super) streams: Vec<Stream>,
+    pub(super) foundations: Foundations,
     pub(super) components: Vec<Component>,
     pub(super) pairs: Pairs,
     pub(super) checks: Vec<Check>,
@@ -176,12 +181,15 @@ impl Session {
             state: ChecklistState::Running,
             order: Vec::new(),
             triggered: VecDeque::new(),
+            retries: VecDeque::new(),
+            again_last: false,
         };
         let stream = Stream { remote: None, checklist };
         Self {
             generation: core.generation,
             local: LocalCredentials::new(credentials),
             streams: vec![stream; core.config.streams.len()],
+            foundations: Foundations::default(),
             components,
             pairs: Pairs::default(),
             checks: Vec::new(),
@@ -292,6 +300,7 @@ impl Session {
         let stream = pair.component.stream();
         if let Some(checklist) = self.checklist_mut(stream) {
             checklist.triggered.retain(|queued| *queued != id);
+            checklist.retries.retain(|queued| *queued != id);
         }
     }
 
@@ -315,6 +324,7 @@ impl Session {
             stream.remote = None;
             stream.checklist.order = Vec::new();
             stream.checklist.triggered = VecDeque::new();
+            stream.checklist.retries = VecDeque::new();
         }
         for component in &mut self.components {
             component.selected = None;
@@ -347,10 +357,12 @@ impl Session {
         for stream in &mut self.streams {
             stream.checklist.order.shrink_to_fit();
             stream.checklist.triggered.shrink_to_fit();
+            stream.checklist.retries.shrink_to_fit();
             if let Some(remote) = &mut stream.remote {
                 remote.shrink();
             }
         }
+        self.foundations.shrink();
         core.local.shrink();
         core.ended.shrink_to(4);
     }
@@ -374,6 +386,7 @@ impl Session {
         self.free_unselected(core);
         for stream in &mut self.streams {
             stream.checklist.triggered.clear();
+            stream.checklist.retries.clear();
             stream.checklist.order.clear();
         }
         for component in &mut self.components {

@@ -1,5 +1,7 @@
 //! Between gathering, which knows no agents, and the agents, which know no servers.
 
+use core::time::Duration;
+
 use crate::event::Event;
 use crate::gather::{Gathered, Gatherer};
 
@@ -62,7 +64,7 @@ impl Endpoint {
                 for index in 0..self.slots.len() {
                     let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
                     let Some(base) = base else { continue };
-                    let grace = self.now + Gatherer::GRACE;
+                    let grace = self.now + self.grace_of(index);
                     if let Some(gathering) =
                         self.slots.get_mut(index).and_then(|slot| slot.gathering.as_mut())
                     {
@@ -80,6 +82,14 @@ impl Endpoint {
             }
         }
         self.after_gathering();
+    }
+
+    /// How long the other answers of an agent are waited for once one has come: servers that are
+    /// still to be asked get their turn first.
+    fn grace_of(&self, index: usize) -> Duration {
+        let Some(slot) = self.slots.get(index) else { return Gatherer::GRACE };
+        let queued = self.gatherer.queued(|socket| slot.bases.contains(&socket));
+        Gatherer::GRACE + self.pacer.interval().saturating_mul(queued)
     }
 
     /// Completes the gathering of agents that nothing more can come for, and lets the mappings

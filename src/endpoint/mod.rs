@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::gather::{Gatherer, Server};
 use crate::net::{
     AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
+    is_deprecated,
 };
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
@@ -28,7 +29,7 @@ use crate::stun::{AttributeType, Encoder, MessageClass, Method};
 use crate::time::{Instant, earlier};
 
 use deadlines::Deadlines;
-use pacer::{Pacer, Start};
+use pacer::Pacer;
 use replies::{ErrorBudget, Replies, Reply, ReplyKind};
 use routes::{Owner, Routes};
 pub use views::{Agent, AgentMut, Route};
@@ -160,14 +161,15 @@ impl Endpoint {
     /// Adds an agent, and starts its gathering. Its host candidates are known at once.
     ///
     /// The configuration may be shared between agents. Credentials whose ufrag another agent
-    /// uses already are replaced by drawn ones.
+    /// uses already, or that no peer would accept, are replaced by drawn ones.
     pub fn add_agent(&mut self, now: Instant, config: impl Into<Arc<AgentConfig>>) -> AgentId {
         self.clock(now);
         let mut config = config.into();
-        let taken = config.credentials.as_ref().is_some_and(|credentials| {
-            self.routes.agent_of_ufrag(credentials.ufrag.as_bytes()).is_some()
+        let unusable = config.credentials.as_ref().is_some_and(|credentials| {
+            !credentials.is_readable()
+                || self.routes.agent_of_ufrag(credentials.ufrag.as_bytes()).is_some()
         });
-        if taken {
+        if unusable {
             Arc::make_mut(&mut config).credentials = None;
         }
         let (index, generation) = self.free_slot();
@@ -319,30 +321,34 @@ impl Endpoint {
                 return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
             }
         }
-        match self.pacer.last() {
-            Start::Check => self.poll_gatherer(buf).or_else(|| self.poll_agents(buf)),
-            Start::Gathering => self.poll_agents(buf).or_else(|| self.poll_gatherer(buf)),
+        if self.pacer.agents_turn() {
+            return self.poll_agents(buf);
         }
+        self.poll_gatherer(buf).or_else(|| self.poll_agents(buf))
     }
 
+    /// Takes a packet of the agents, else one of gathering.
     fn poll_agents(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         loop {
             if let Some(transmit) = self.poll_ready(buf) {
                 return Some(transmit);
             }
-            // The next of those that wait for the pacer.
-            let index = self.pacer.next_in_line(self.now)?;
+            // The next of those that wait for the pacer; if none of them has anything to start any
+            // more, the turn is gathering's.
+            let Some(index) = self.pacer.next_in_line(self.now) else {
+                return self.poll_gatherer(buf);
+            };
             let slot = self.slots.get_mut(index as usize)?;
             slot.paced = false;
             if !slot.ready {
                 slot.ready = true;
-                self.ready.push_back(index);
+                self.ready.push_front(index);
             }
         }
     }
 
     fn poll_gatherer(&mut self, buf: &mut [u8]) -> Option<Transmit> {
-        let may_start = self.pacer.may_start(self.now);
+        let may_start = self.pacer.gathering_may_start(self.now);
         let starts = may_start && self.gatherer.wants_start();
         if !self.gatherer.has_due() && !starts {
             return None;
@@ -350,7 +356,7 @@ impl Endpoint {
         let config = Arc::clone(&self.config);
         let request = self.gatherer.poll_transmit(self.now, may_start, &config, &self.seed, buf)?;
         if let Some(id) = request.started {
-            self.pacer.started(self.now, Start::Gathering);
+            self.pacer.gathering_started(self.now);
             self.routes.add_transaction(id, Owner::Gatherer);
         }
         Some(Transmit { socket: request.socket, to: request.to, range: 0..request.len })
@@ -360,7 +366,7 @@ impl Endpoint {
     fn poll_ready(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(index) = self.ready.front().copied() {
             let place = index as usize;
-            let may_start = self.pacer.may_start_for(index, self.now);
+            let may_start = self.pacer.agent_may_start(self.now, index);
             let outgoing = self
                 .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, buf))
                 .flatten();
@@ -369,14 +375,13 @@ impl Endpoint {
                     self.routes.add_transaction(id, Owner::Agent(index));
                 }
                 if outgoing.paced {
-                    self.pacer.started(self.now, Start::Check);
+                    self.pacer.agent_started(self.now);
                 }
                 let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
                 let Some(socket) = socket else { continue };
                 return Some(Transmit { socket, to: outgoing.to, range: 0..outgoing.len });
             }
             self.ready.pop_front();
-            self.pacer.pass(index);
             let now = self.now;
             if let Some(slot) = self.slots.get_mut(place) {
                 slot.ready = false;
@@ -592,7 +597,7 @@ fn base_of(socket: &Socket) -> BaseConfig {
         address: canonical(socket.address),
         cost: socket.network_cost,
         reliable: socket.reliable,
-        signalled: socket.signalled,
+        signalled: socket.signalled && !is_deprecated(&socket.address),
     }
 }
 

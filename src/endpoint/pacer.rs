@@ -8,61 +8,67 @@ use crate::time::Instant;
 /// The least time between two starts. [rfc8445-14.2-4]
 const FLOOR: Duration = Duration::from_millis(5);
 
-/// What a transaction is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    Check,
-    Gathering,
-}
-
 /// One start per interval, whoever it is for.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     next: Instant,
     interval: Duration,
-    last: Start,
     /// The agents that wait for their turn, each once.
     line: VecDeque<u32>,
-    /// The one whose turn it is: nobody else starts before.
+    /// The agent whose turn it is: others queue behind the line.
     turn: Option<u32>,
+    /// Gathering had the last turn: the next one is an agent's, if one waits.
+    gathered: bool,
 }
 
 impl Pacer {
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        let (next, interval) = (now, interval.max(FLOOR));
-        Self { next, interval, last: Start::Gathering, line: VecDeque::new(), turn: None }
+        Self {
+            next: now,
+            interval: interval.max(FLOOR),
+            line: VecDeque::new(),
+            turn: None,
+            gathered: true,
+        }
     }
 
-    pub(super) fn may_start(&self, now: Instant) -> bool {
+    fn may_start(&self, now: Instant) -> bool {
         now >= self.next
     }
 
-    /// Whether `agent` may start now: those that wait in line go first.
-    pub(super) fn may_start_for(&self, agent: u32, now: Instant) -> bool {
-        let free = self.turn.is_none() && self.line.is_empty();
-        self.may_start(now) && (free || self.turn == Some(agent))
+    /// Whether an agent may start: not before those that have waited longer.
+    pub(super) fn agent_may_start(&self, now: Instant, agent: u32) -> bool {
+        self.may_start(now) && (self.turn == Some(agent) || self.line.is_empty())
     }
 
-    /// Notes a start.
-    pub(super) fn started(&mut self, now: Instant, what: Start) {
+    /// Whether gathering may start: it takes turns with the agents.
+    pub(super) fn gathering_may_start(&self, now: Instant) -> bool {
+        self.may_start(now) && !(self.gathered && self.has_line())
+    }
+
+    /// Whether the next start is an agent's, if one waits: as it is at first.
+    pub(super) fn agents_turn(&self) -> bool {
+        self.gathered
+    }
+
+    pub(super) fn agent_started(&mut self, now: Instant) {
         self.next = now + self.interval;
-        self.last = what;
         self.turn = None;
+        self.gathered = false;
     }
 
-    /// What was started last: where both wait, checks and gathering take turns.
-    pub(super) fn last(&self) -> Start {
-        self.last
-    }
-
-    /// Ends the turn of an agent that started nothing.
-    pub(super) fn pass(&mut self, agent: u32) {
-        self.turn = self.turn.filter(|turn| *turn != agent);
+    pub(super) fn gathering_started(&mut self, now: Instant) {
+        self.next = now + self.interval;
+        self.gathered = true;
     }
 
     /// When the next start is allowed.
     pub(super) fn next(&self) -> Instant {
         self.next
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     /// Puts an agent at the end of the line.
@@ -72,11 +78,12 @@ impl Pacer {
 
     /// Takes the agent whose turn it is, if a start is allowed.
     pub(super) fn next_in_line(&mut self, now: Instant) -> Option<u32> {
-        if !self.may_start(now) {
-            return None;
+        if self.may_start(now) {
+            self.turn = self.line.pop_front();
+            self.turn
+        } else {
+            None
         }
-        self.turn = self.line.pop_front();
-        self.turn
     }
 
     pub(super) fn has_line(&self) -> bool {
@@ -85,6 +92,6 @@ impl Pacer {
 
     pub(super) fn forget(&mut self, agent: u32) {
         self.line.retain(|known| *known != agent);
-        self.pass(agent);
+        self.turn = self.turn.filter(|known| *known != agent);
     }
 }

@@ -25,7 +25,7 @@ impl Credentials {
     }
 
     /// Returns whether a peer may send these.
-    pub(super) fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         is_ufrag(&self.ufrag) && is_password(&self.password)
     }
 }

@@ -14,6 +14,7 @@ mod lite;
 mod rfc5769;
 mod rfc7675;
 mod rfc8421;
+mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
 mod rfc8445_nomination;
