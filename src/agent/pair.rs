@@ -101,7 +101,11 @@ impl Pair {
     pub(super) fn state_kind(&self) -> PairStateKind {
         match self.state {
             PairState::InProgress { .. } if self.triggered => PairStateKind::Waiting,
-            state => state.kind(),
+            PairState::Frozen
+            | PairState::Waiting
+            | PairState::InProgress { .. }
+            | PairState::Succeeded
+            | PairState::Failed(_) => self.state.kind(),
         }
     }
 }
