@@ -542,6 +542,11 @@ impl Session {
             // Lost consent is not regained with the same credentials. [rfc7675-5.1-13]
             return;
         }
+        if pair.valid.as_ref().is_some_and(|valid| !valid.consent.is_fresh(cx.now)) {
+            // It comes too late, though no timer has said so yet. [rfc7675-5.1-p2]
+            self.fail_pair(check.pair, PairFailure::ConsentLost, core);
+            return;
+        }
         let foundation = pair.foundation;
         let local = local.unwrap_or(pair.local);
         let was_open = pair.state != PairState::Succeeded;

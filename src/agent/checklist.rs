@@ -29,7 +29,7 @@ struct Possible {
 
 impl Session {
     /// Forms the pairs of all streams anew from the candidates of both sides, and sets one pair of
-    /// each foundation to Waiting. [rfc8445-6.1.2-p1] [rfc8445-6.1.2.6-p1] [rfc8839-4.4.3.1-4]
+    /// each foundation to Waiting. [rfc8445-6.1.2-p1] [rfc8445-6.1.2.6-p1]
     pub(super) fn form_checklists(&mut self, core: &Core) {
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };

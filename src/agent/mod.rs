@@ -141,6 +141,8 @@ struct Core {
     ufrags: Vec<UfragChange>,
     /// Whether remote addresses were forgotten; the endpoint checks its table.
     forgot: bool,
+    /// Bases that turned up after the end of gathering: candidates with the next restart.
+    waiting: Vec<BaseId>,
     /// Whether a new generation is to gather; the endpoint starts that.
     regather: bool,
     /// The generation that is current.
@@ -244,6 +246,7 @@ impl Agent {
             ended: Vec::new(),
             ufrags: Vec::new(),
             forgot: false,
+            waiting: Vec::new(),
             regather: false,
             generation: Generation(0),
             selected_changes: 0,
@@ -262,19 +265,32 @@ impl Agent {
             state: AgentState::New,
             restarts: VecDeque::new(),
         };
-        for (index, base) in bases.iter().enumerate() {
-            if let Ok(index) = u16::try_from(index) {
-                agent.add_host(cx, BaseId(index), base);
-            }
+        // Component by component. [rfc8838-17-1a] [rfc8838-17-1b]
+        let mut order: Vec<_> = (0..=u16::MAX).map(BaseId).zip(bases).collect();
+        order.sort_by_key(|(_, base)| base.component);
+        for (id, base) in order {
+            agent.add_host(cx, id, base);
         }
         agent
     }
 
-    /// Adds a base for a socket that turned up later.
+    /// Adds a base for a socket that turned up later. After end-of-candidates was signalled it
+    /// is no candidate before the next restart. [rfc8838-13-6] [rfc8838-13-8]
     pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
         let id = self.core.local.add_late_base(base)?;
-        self.add_host(cx, id, base);
+        if self.may_trickle(base.component) {
+            self.add_host(cx, id, base);
+        } else if base.signalled && self.core.config.policy == CandidatePolicy::All {
+            self.core.waiting.push(id);
+        }
         Some(id)
+    }
+
+    /// Whether a new candidate of a component may still be signalled in this generation.
+    /// [rfc8838-13-6] [rfc8838-13-10]
+    fn may_trickle(&self, component: ComponentId) -> bool {
+        let concluded = self.session.component(component).is_some_and(|known| known.concluded);
+        self.core.gathering && !concluded
     }
 
     /// Makes the host candidate of a base, unless policy keeps it out. A lite agent has one for
@@ -287,7 +303,18 @@ impl Agent {
         }
     }
 
+    /// Makes candidates of the bases that waited for a restart.
+    pub(super) fn add_waiting(&mut self, cx: &mut Context<'_>) {
+        for id in core::mem::take(&mut self.core.waiting) {
+            let address = self.core.local.base(id).filter(|base| base.usable).map(|b| b.address);
+            if let Some(address) = address {
+                self.add_local(cx, CandidateKind::Host, id, address, None);
+            }
+        }
+    }
+
     /// A server saw this address for packets from `base`. [rfc8445-5.1.1.2-p2]
+    /// [rfc8838-13-10]
     pub(crate) fn add_reflexive(
         &mut self,
         cx: &mut Context<'_>,
@@ -295,7 +322,10 @@ impl Agent {
         mapped: SocketAddr,
         server: IpAddr,
     ) {
-        if self.core.config.policy == CandidatePolicy::All && !self.core.is_lite() {
+        let component = self.component_of(base).and_then(|id| self.session.component(id));
+        let concluded = component.is_some_and(|component| component.concluded);
+        let all = self.core.config.policy == CandidatePolicy::All;
+        if all && !concluded && !self.core.is_lite() {
             let kind = CandidateKind::ServerReflexive;
             self.add_local(cx, kind, base, mapped, Some(server));
         }
@@ -330,7 +360,14 @@ impl Agent {
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         self.core.local.remove_base(base);
         self.core.forgot = true;
-        self.session.fail_base(base, &mut self.core);
+        let session = &mut self.session;
+        let of_base = |id: &PairId| session.pairs.get(*id).is_some_and(|pair| pair.base == base);
+        let selected = session.components.iter().find(|c| c.selected.as_ref().is_some_and(of_base));
+        let component = selected.map(|component| component.id);
+        session.fail_base(base, &mut self.core);
+        if let Some(component) = component {
+            session.reopen(component, &self.core);
+        }
         if let Some(previous) = &mut self.previous {
             previous.fail_base(base, &mut self.core);
         }
@@ -538,7 +575,7 @@ impl Agent {
         if let Some(previous) = &mut self.previous {
             previous.check_timeouts(&mut self.core, cx);
             let over = self.previous_until.is_some_and(|until| cx.now >= until);
-            if over || !previous.carries_data(cx.now) {
+            if over || !previous.carries_data(&self.core, cx.now) {
                 self.drop_previous();
             }
         }
@@ -628,6 +665,7 @@ impl Agent {
             if sendable != known {
                 if let Some(component) = self.session.components.get_mut(index) {
                     component.sendable = sendable;
+                    component.lost = !sendable;
                 }
                 if sendable {
                     cx.events.push_back(Event::Sendable { agent: cx.id, component: id });
@@ -651,25 +689,32 @@ impl Agent {
         let selected = |session: &Session| {
             session.component(id)?.selected.filter(|pair| fresh(session, *pair))
         };
-        if let Some(pair) = selected(&self.session) {
-            return self.lite_may_send(id).then_some((current, pair));
-        }
-        if let Some(previous) = self.previous.as_deref()
-            && let Some(pair) = selected(previous)
-        {
-            return Some((previous.generation, pair));
-        }
         let failed = self
             .session
             .streams
             .get(usize::from(id.stream()))
             .is_some_and(|stream| stream.checklist.state == session::ChecklistState::Failed);
-        if failed {
-            // [rfc8445-12.1-4]
-            return None;
+        if let Some(pair) = selected(&self.session).filter(|_| !failed) {
+            return self.lite_may_send(id).then_some((current, pair));
         }
-        let (pair, _) = self.session.best_valid(id, &self.core, now)?;
-        self.lite_may_send(id).then_some((current, pair))
+        let previous = self
+            .previous
+            .as_deref()
+            .and_then(|previous| Some((previous.generation, selected(previous)?)));
+        let troubled = self.previous.as_ref().is_some_and(|previous| previous.is_troubled(id));
+        if let Some(previous) = previous.filter(|_| !troubled) {
+            return Some(previous);
+        }
+        let valid = || {
+            // [rfc8445-12.1-4]
+            let component = self.session.component(id).filter(|_| !failed)?;
+            if !self.session.may_choose(component) || !self.lite_may_send(id) {
+                return None;
+            }
+            let (pair, _) = self.session.best_valid(id, &self.core, now)?;
+            Some((current, pair))
+        };
+        valid().or(previous)
     }
 
     /// A lite agent sends once every component of the stream has a valid pair.
@@ -692,7 +737,7 @@ impl Agent {
         let Some(component) = self.session.component(id) else {
             return Err(SendError::UnknownComponent);
         };
-        let had = component.sendable;
+        let had = component.sendable || component.lost;
         let refused = if had { SendError::ConsentExpired } else { SendError::NotReady };
         let (generation, pair) = self.sending_pair(id, now).ok_or(refused)?;
         let session = match &mut self.previous {
@@ -807,36 +852,35 @@ fn find_pair(session: &Session, core: &Core, base: BaseId, from: SocketAddr) -> 
     session.pairs.find(base, remote)
 }
 
-/// Judges the consent of one pair.
+/// Judges the consent of one pair. When the call is late, several steps are due at once.
 fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
     let mode = core.config.consent;
-    let Some(pair) = session.pairs.get_mut(id) else { return };
-    let component = pair.component;
-    let heard = pair.counters.last_packet_received;
-    let Some(valid) = &mut pair.valid else { return };
-    let step = valid.consent.handle_timeout(cx.now, mode, heard);
-    let selected = session.component(component).is_some_and(|c| c.selected == Some(id));
-    match step {
-        ConsentStep::Fresh => {}
-        ConsentStep::Silent => {
-            session.trace(id, core, cx, "pair does not answer");
-            if selected {
-                session.reopen(component, core);
+    loop {
+        let Some(pair) = session.pairs.get_mut(id) else { return };
+        let component = pair.component;
+        let heard = pair.counters.last_packet_received;
+        let Some(valid) = &mut pair.valid else { return };
+        let step = valid.consent.handle_timeout(cx.now, mode, heard);
+        let selected = session.component(component).is_some_and(|c| c.selected == Some(id));
+        match step {
+            ConsentStep::Fresh => return,
+            ConsentStep::Silent => {
+                session.trace(id, core, cx, "pair does not answer");
+                if selected {
+                    session.reopen(component, core);
+                }
             }
-        }
-        ConsentStep::RestartAdvised => {
-            if selected && !session.retired {
-                let reason = RestartReason::ConsentExpiring;
-                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            ConsentStep::RestartAdvised => {
+                if selected && !session.retired {
+                    let reason = RestartReason::ConsentExpiring;
+                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                }
             }
-        }
-        // [rfc7675-5.1-8] [rfc7675-5.1-13]
-        ConsentStep::Expired => {
-            session.fail_pair(id, PairFailure::ConsentLost, core);
-            session.trace(id, core, cx, "consent expired");
-            if selected && !session.retired {
-                // The checklist has had its time; unless other pairs are being checked, it failed.
-                session.patience_over = true;
+            // [rfc7675-5.1-8] [rfc7675-5.1-13]
+            ConsentStep::Expired => {
+                session.fail_pair(id, PairFailure::ConsentLost, core);
+                session.trace(id, core, cx, "consent expired");
+                return;
             }
         }
     }

@@ -88,6 +88,9 @@ impl Session {
         if let Some(selected) = component.selected {
             return self.renomination_time(selected, best_id, best);
         }
+        if !self.may_choose(component) {
+            return None;
+        }
         let better_open = self.pairs.iter().any(|(_, pair)| {
             pair.component == id && pair.state.is_open() && pair.class < best.class
         });
@@ -203,6 +206,7 @@ impl Session {
         let Some(known) = self.component_mut(component) else { return };
         let changed = known.selected.replace(id) != Some(id);
         known.selected_since = cx.now;
+        known.concluded = true;
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         if let Some(selected) = self.describe_pair(id, core) {
@@ -231,11 +235,15 @@ impl Session {
     }
 
     /// Takes all other pairs of the component off the checklist; valid ones are still answered.
+    /// One that the peer nominated as well is checked to the end. [rfc8445-8.1.1-4]
+    /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-2]
     fn conclude(&mut self, component: ComponentId, selected: PairId, core: &mut Core) {
         let others: Vec<PairId> = self
             .pairs
             .iter()
-            .filter(|(id, pair)| pair.component == component && *id != selected)
+            .filter(|(id, pair)| {
+                pair.component == component && *id != selected && pair.nomination_pending.is_none()
+            })
             .map(|(id, _)| id)
             .collect();
         for id in others {
@@ -276,30 +284,33 @@ impl Session {
         })
     }
 
-    /// Fails the checklists that nothing can save any more: the PAC timer ran out, no pair is
-    /// left to check, and some component has no valid pair. [rfc8863-4-3] [rfc8863-4-4]
+    /// Fails the checklists that nothing can save any more: the PAC timer ran out or pairs had
+    /// been nominated already, no pair is left to check, and some component has no valid pair.
+    /// [rfc8863-4-3] [rfc8863-4-4] [rfc8445-8.1.1-1]
     /// [rfc8863-4-p2] [rfc8445-6.1.2.1-p1] [rfc8445-7.2.5.4-p1] [rfc8838-8-1] [rfc8838-8-p1]
     /// [rfc8863-5-1] [rfc8863-5-2] [rfc8863-5-3]
     pub(super) fn judge_checklists(&mut self, core: &Core, cx: &mut Context<'_>) {
         self.patience_over |= self.patience_until.is_some_and(|until| cx.now >= until);
-        if !self.patience_over || self.retired {
+        if self.retired {
             return;
         }
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
-            let running = self
-                .checklist_mut(stream)
-                .is_some_and(|checklist| checklist.state != ChecklistState::Failed);
+            let Some(checklist) = self.checklist_mut(stream) else { return };
+            let judged = match checklist.state {
+                ChecklistState::Running => self.patience_over,
+                ChecklistState::Completed => true,
+                ChecklistState::Failed => false,
+            };
             let open = self.pairs.iter().any(|(_, pair)| {
                 pair.component.stream() == stream && (pair.state.is_open() || pair.triggered)
             });
             let lacking = self.components.iter().any(|component| {
                 component.id.stream() == stream
                     && self.is_wanted(component.id)
-                    && component.selected.is_none()
-                    && self.valid_pairs(component.id).next().is_none()
+                    && self.lacks_pair(component)
             });
-            if !running || !lacking || open || core.gathering {
+            if !judged || !lacking || open || core.gathering {
                 continue;
             }
             if let Some(checklist) = self.checklist_mut(stream) {
@@ -350,6 +361,7 @@ impl Session {
             .filter(|(id, pair)| {
                 pair.component == component
                     && Some(*id) != selected
+                    && core.local.base(pair.base).is_some_and(|base| base.usable)
                     && match pair.state {
                         PairState::Failed(reason) => {
                             reason != crate::event::PairFailure::ConsentLost
@@ -384,9 +396,7 @@ impl Session {
 
     /// The end of the PAC timer, until it is over; later each change is judged as it comes.
     fn judgement_time(&self) -> Option<Instant> {
-        let undecided = self.components.iter().any(|component| {
-            component.selected.is_none() && self.valid_pairs(component.id).next().is_none()
-        });
+        let undecided = self.components.iter().any(|component| self.lacks_pair(component));
         self.patience_until.filter(|_| undecided && !self.patience_over)
     }
 }

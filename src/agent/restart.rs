@@ -168,7 +168,7 @@ impl Agent {
 
     /// [rfc8839-4.4.3.1.1-1] [rfc8839-4.4.3.1.1-2] [rfc8839-4.4.3.2-1] [rfc8839-4.4.3.2-2]
     /// [rfc8839-4.4.3.2-3a]
-    fn new_generation(&mut self, cx: &Context<'_>) {
+    fn new_generation(&mut self, cx: &mut Context<'_>) {
         let credentials = self.core.new_credentials(cx.seed);
         self.core.ufrags.push(UfragChange::Added(credentials.ufrag.as_str().into()));
         self.core.generation = Generation(self.core.generation.0.saturating_add(1));
@@ -178,7 +178,7 @@ impl Agent {
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
             new.sendable = old.sendable;
         }
-        if old.carries_data(cx.now) {
+        if old.carries_data(&self.core, cx.now) {
             self.drop_previous();
             self.previous = Some(Box::new(old));
         } else {
@@ -190,6 +190,7 @@ impl Agent {
         self.core.local.begin_generation(self.previous.is_some());
         self.core.gathering = true;
         self.core.regather = true;
+        self.add_waiting(cx);
     }
 
     /// The new generation has selected its pairs: the old one lives on a little, for packets that
@@ -215,7 +216,7 @@ impl Agent {
 
 impl Session {
     /// Both sides are lite: nobody checks, and the pairs of equal families are simply used, the
-    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b] [rfc8445-8.2-1]
+    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b]
     fn pair_lite_with_lite(&mut self, core: &mut super::Core, cx: &mut Context<'_>) {
         for index in 0..self.components.len() {
             let Some(component) = self.components.get(index).map(|c| c.id) else { return };
@@ -225,7 +226,8 @@ impl Session {
                 .filter(|(_, pair)| pair.component == component)
                 .max_by_key(|(_, pair)| pair.priority)
                 .map(|(id, _)| id);
-            if let Some(best) = best {
+            let known = self.component(component).and_then(|known| known.selected);
+            if let Some(best) = best.filter(|best| known != Some(*best)) {
                 self.select_lite(best, core, cx);
             }
         }

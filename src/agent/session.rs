@@ -71,10 +71,15 @@ pub(super) struct Component {
     pub(super) selected_since: Instant,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
+    /// A pair was nominated in this generation. Where renomination is not known to both sides,
+    /// that was the last one. [rfc8445-8.1.1-3]
+    pub(super) concluded: bool,
     /// The greatest value of a nomination that was received.
     pub(super) newest: Option<u32>,
     /// Whether the application was told that it can send.
     pub(super) sendable: bool,
+    /// It could, and cannot any more.
+    pub(super) lost: bool,
 }
 
 /// Why a check was sent.
@@ -165,8 +170,10 @@ impl Session {
                     selected: None,
                     selected_since: now,
                     nominating: None,
+                    concluded: false,
                     newest: None,
                     sendable: false,
+                    lost: false,
                 });
             }
         }
@@ -239,6 +246,18 @@ impl Session {
         self.pairs
             .iter()
             .filter(move |(_, pair)| pair.component == component && pair.valid.is_some())
+    }
+
+    /// Whether a component may use, or nominate, another pair than the one it selected.
+    /// [rfc8445-8.1.1-3] [rfc8445-12.1-2]
+    pub(super) fn may_choose(&self, component: &Component) -> bool {
+        self.renomination || !component.concluded
+    }
+
+    /// Whether a component has no pair, and only new checks could give it one.
+    pub(super) fn lacks_pair(&self, component: &Component) -> bool {
+        component.selected.is_none()
+            && (!self.may_choose(component) || self.valid_pairs(component.id).next().is_none())
     }
 
     pub(super) fn is_selected(&self, id: PairId) -> bool {
@@ -380,14 +399,15 @@ impl Session {
         }
     }
 
-    /// Whether some component has a selected pair with fresh consent.
-    pub(super) fn carries_data(&self, now: Instant) -> bool {
+    /// Whether some component has a selected pair with fresh consent; a lite agent asks for none.
+    /// [rfc8839-4.4.3.2-2]
+    pub(super) fn carries_data(&self, core: &Core, now: Instant) -> bool {
         self.components.iter().any(|component| {
             component
                 .selected
                 .and_then(|id| self.pairs.get(id))
                 .and_then(|pair| pair.valid.as_ref())
-                .is_some_and(|valid| valid.consent.is_fresh(now))
+                .is_some_and(|valid| core.is_lite() || valid.consent.is_fresh(now))
         })
     }
 

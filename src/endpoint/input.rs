@@ -48,9 +48,11 @@ impl Endpoint {
         let class = Class::of(datagram);
         if self.config.data_class.admits(datagram) {
             // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
+            let class = if class == Class::TurnChannel { Class::Quic } else { class };
             return self.handle_data(socket, from, class, datagram);
         }
         if class != Class::Stun {
+            // [rfc7983-7-1a] [rfc9443-3-1a] [rfc9443-3-2a]
             return Received::Dropped(DropReason::UnknownClass);
         }
         match self.handle_stun(socket, from, datagram) {
@@ -267,7 +269,9 @@ impl Endpoint {
             return;
         };
         let owner = u32::try_from(index).unwrap_or(u32::MAX);
-        if self.routes.add_flow(socket, from, owner, base, component) {
+        if self.routes.add_flow(socket, from, owner, base, component)
+            && !slot.flows.contains(&(socket, from))
+        {
             slot.flows.push((socket, from));
         }
     }

@@ -505,13 +505,14 @@ impl Endpoint {
                 UfragChange::Removed(ufrag) => self.routes.remove_ufrag(&ufrag, id.index),
             }
         }
+        let mut shared = Vec::new();
         if agent.take_forgot() {
             let bases = &slot.bases;
             let routes = &mut self.routes;
             slot.flows.retain(|(socket, from)| {
                 let known = base_among(bases, *socket).is_some_and(|base| agent.knows(base, *from));
-                if !known {
-                    routes.remove_flow(*socket, *from, id.index);
+                if !known && routes.remove_flow(*socket, *from, id.index) {
+                    shared.push((*socket, *from));
                 }
                 known
             });
@@ -520,7 +521,24 @@ impl Endpoint {
         let deadline =
             earlier(agent.deadline(slot.paced), slot.gathering.map(|gathering| gathering.until));
         self.deadlines.set(id.index, deadline);
+        self.share_again(&shared);
         Some(result)
+    }
+
+    /// One of several agents has left these 5-tuples: they are the others' again.
+    fn share_again(&mut self, flows: &[(SocketId, SocketAddr)]) {
+        for (socket, from) in flows {
+            for (index, slot) in self.slots.iter().enumerate() {
+                if !slot.flows.contains(&(*socket, *from)) {
+                    continue;
+                }
+                let Some(base) = slot.base_of(*socket) else { continue };
+                let component = slot.agent.as_ref().and_then(|agent| agent.component_of(base));
+                if let (Some(component), Ok(index)) = (component, u32::try_from(index)) {
+                    self.routes.add_flow(*socket, *from, index, base, component);
+                }
+            }
+        }
     }
 
     /// Sets an agent's deadline anew.
@@ -536,15 +554,15 @@ impl Endpoint {
         if let Some(agent) = slot.agent.take() {
             self.routes.remove_ufrag(agent.ufrag(), id.index);
         }
-        for (socket, from) in core::mem::take(&mut slot.flows) {
-            self.routes.remove_flow(socket, from, id.index);
-        }
+        let mut flows = core::mem::take(&mut slot.flows);
+        flows.retain(|(socket, from)| self.routes.remove_flow(*socket, *from, id.index));
         slot.bases = Vec::new();
         slot.gathering = None;
         slot.generation = slot.generation.wrapping_add(1);
         slot.paced = false;
         self.pacer.forget(id.index);
         self.deadlines.set(id.index, None);
+        self.share_again(&flows);
         self.release_mappings();
     }
 }

@@ -92,7 +92,7 @@ impl Routes {
         self.flows.get(&(socket, from)).copied()
     }
 
-    /// Gives a 5-tuple to an agent, after integrity was verified; true if it is new to it.
+    /// Gives a 5-tuple to an agent, after integrity was verified; true if it may be new to it.
     pub(super) fn add_flow(
         &mut self,
         socket: SocketId,
@@ -108,7 +108,7 @@ impl Routes {
                 true
             }
             Some(Flow::One { agent: known, .. }) if *known == agent => false,
-            Some(Flow::Many) => false,
+            Some(Flow::Many) => true,
             Some(shared @ Flow::One { .. }) => {
                 *shared = Flow::Many;
                 true
@@ -116,14 +116,19 @@ impl Routes {
         }
     }
 
-    pub(super) fn remove_flow(&mut self, socket: SocketId, from: SocketAddr, agent: u32) {
-        let known = self.flow(socket, from);
-        if known.is_some_and(|flow| match flow {
-            Flow::One { agent: known, .. } => known == agent,
-            // Who else had a part in it is not known any more; the next check gives it back.
-            Flow::Many => true,
-        }) {
-            self.flows.remove(&(socket, from));
+    /// Takes a 5-tuple from an agent; true if others had a part in it, who are to be added again.
+    #[must_use]
+    pub(super) fn remove_flow(&mut self, socket: SocketId, from: SocketAddr, agent: u32) -> bool {
+        match self.flow(socket, from) {
+            Some(Flow::One { agent: known, .. }) if known == agent => {
+                self.flows.remove(&(socket, from));
+                false
+            }
+            Some(Flow::One { .. }) | None => false,
+            Some(Flow::Many) => {
+                self.flows.remove(&(socket, from));
+                true
+            }
         }
     }
 }

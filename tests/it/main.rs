@@ -7,16 +7,24 @@
     reason = "a test fails by panicking"
 )]
 
+mod agent_sdp;
+mod demux;
 mod harness;
+mod lite;
 mod rfc5769;
+mod rfc7675;
 mod rfc8421;
 mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8445_nomination;
+mod rfc8445_restart;
 mod rfc8445_roles;
 mod rfc8489;
+mod rfc8838;
 mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;
+mod rfc8863;
 mod sdp_corpus;
 mod sdp_properties;

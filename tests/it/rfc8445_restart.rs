@@ -1,0 +1,458 @@
+//! Restarts, keepalives and data. [RFC 8445 §9, §11, §12]
+
+use floe::config::{AgentConfig, EndpointConfig, Mode, Role};
+use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError};
+
+use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, ms};
+
+/// Two parties that have selected their pair.
+fn connected() -> (World, Party, Party) {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.reach(left, AgentState::Completed, ms(1_000));
+    world.reach(right, AgentState::Completed, ms(1_000));
+    (world, left, right)
+}
+
+fn datagrams(world: &World, party: Party) -> usize {
+    let data =
+        |outcome: &Outcome| matches!(outcome, Outcome::Data { agent, .. } if *agent == party.agent);
+    world.received.iter().filter(|(_, node, what)| *node == party.node && data(what)).count()
+}
+
+/// [rfc8445-9-1] [rfc8445-9-3] [rfc8839-4.4.1.1.1-3] [rfc8839-5.4-3]
+#[test]
+fn a_restart_changes_ufrag_and_password() {
+    let (mut world, left, _) = connected();
+    let before = world.credentials(left);
+    world.restart(left);
+    let after = world.credentials(left);
+    assert_ne!(before.ufrag, after.ufrag);
+    assert_ne!(before.password, after.password);
+}
+
+/// [rfc8445-9-4] [rfc8445-6.1.1-4] [rfc8839-4.4.2.1-1b] [rfc8839-4.4.3.1-1]
+#[test]
+fn a_restart_is_followed_with_new_credentials_and_the_same_roles() {
+    let (mut world, left, right) = connected();
+    let before = world.credentials(right);
+    // The controlled side restarts: its offer makes it no controlling one.
+    world.restart(right);
+    assert_ne!(world.credentials(right).ufrag, before.ufrag);
+    let before = world.credentials(left);
+    let offer = world.description(right);
+    world.set_remote(left, &offer);
+    assert!(world.events_of(left.node).contains(&Event::RestartedByPeer { agent: left.agent }));
+    let after = world.credentials(left);
+    assert!(before.ufrag != after.ufrag && before.password != after.password);
+    let answer = world.description(left);
+    world.set_remote(right, &answer);
+    world.run_for(ms(1_000));
+    assert_eq!((world.role(left), world.role(right)), (Role::Controlling, Role::Controlled));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.state(right), AgentState::Completed);
+    let told = world.events_of(right.node);
+    assert!(!told.contains(&Event::RestartedByPeer { agent: right.agent }));
+}
+
+/// [rfc8445-9-p1] [rfc7675-5.1-10] [rfc8839-4.4.3.1.1-1]
+#[test]
+fn data_and_consent_go_on_over_the_old_pair_until_the_answer_comes() {
+    let (mut world, left, right) = connected();
+    world.run_for(ms(5_000));
+    let old = world.credentials(right).ufrag;
+    world.restart(left);
+    let restarted = world.now;
+    for second in 1..=60 {
+        world.run_for(ms(1_000));
+        world.send_data(left, b"\x80left").unwrap();
+        world.send_data(right, b"\x80right").unwrap();
+        world.run_for(ms(20));
+        assert_eq!((datagrams(&world, right), datagrams(&world, left)), (second, second));
+    }
+    let checks = world.requests_from("192.0.2.1:1000");
+    let later: Vec<_> = checks.iter().filter(|packet| packet.at > restarted).collect();
+    assert!(later.len() >= 10, "{}", later.len());
+    for check in later {
+        assert!(check.message().username().unwrap().starts_with(old.as_bytes()));
+    }
+}
+
+/// [rfc8445-9-p1] [rfc8839-4.4.3.1.1-1] [rfc8839-4.4.3.1.1-2]
+#[test]
+fn there_is_always_a_route_during_a_restart() {
+    let (mut world, left, right) = connected();
+    world.restart(left);
+    assert_eq!(world.pairs(left).len(), 0);
+    let offer = world.description(left);
+    world.set_remote(right, &offer);
+    let answer = world.description(right);
+    world.set_remote(left, &answer);
+    let until = world.now + ms(10_000);
+    while world.next().is_some_and(|at| at <= until) {
+        assert!(world.route(left).is_ok() && world.route(right).is_ok(), "{:?}", world.now);
+        world.step();
+    }
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.state(right), AgentState::Completed);
+    let lost = |event: &Event| {
+        matches!(event, Event::State { state: AgentState::Disconnected | AgentState::Failed, .. })
+    };
+    assert!(!world.events.iter().any(|(_, _, event)| lost(event)));
+}
+
+/// [rfc8445-9-p1] [rfc8445-9-3]
+#[test]
+fn old_credentials_are_answered_until_the_new_generation_is_settled() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
+    let mut old = Hand::new(&world, agent, "192.0.2.2:2000");
+    let to = addr("192.0.2.1:1000");
+    world.respond(old.address, old.answering());
+    world.set_remote(agent, &old.plain());
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    world.restart(agent);
+    let answered = |world: &mut World, hand: &mut Hand| {
+        world.mail(hand.address);
+        let octets = hand.check();
+        world.inject(hand.address, to, octets);
+        world.run_for(ms(50));
+        world.mail(hand.address).iter().any(Packet::is_success)
+    };
+    world.run_for(ms(10_000));
+    assert!(answered(&mut world, &mut old));
+    let mut new = Hand::new(&world, agent, "192.0.2.2:2000");
+    new.own.ufrag = "new1".into();
+    new.own.password = "FAKEanotherFAKEanother".into();
+    let (first, second) = (old.clone(), new.clone());
+    world.respond(old.address, move |packet| {
+        if !packet.is_request() {
+            return Vec::new();
+        }
+        let ours = packet.message().username().unwrap().starts_with(b"new1");
+        vec![if ours { second.success(packet) } else { first.success(packet) }]
+    });
+    world.set_remote(agent, &new.plain());
+    assert!(answered(&mut world, &mut old));
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    assert!(answered(&mut world, &mut old) && answered(&mut world, &mut new));
+    world.run_for(ms(5_000));
+    assert!(!answered(&mut world, &mut old));
+    assert!(answered(&mut world, &mut new));
+    let before = world.log.len();
+    world.run_for(ms(20_000));
+    let checks = world.log[before..].iter().filter(|p| p.is_request() && p.from == to);
+    assert!(checks.clone().count() > 0);
+    assert!(checks.into_iter().all(|p| p.message().username().unwrap().starts_with(b"new1")));
+}
+
+/// Both restart at once: nobody restarts again for it. [rfc8445-9-1]
+#[test]
+fn crossing_restarts_are_one() {
+    let (mut world, left, right) = connected();
+    world.restart(left);
+    world.restart(right);
+    let (ours, theirs) = (world.credentials(left), world.credentials(right));
+    world.exchange(left, right);
+    assert_eq!((world.credentials(left), world.credentials(right)), (ours, theirs));
+    world.run_for(ms(1_000));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.state(right), AgentState::Completed);
+    assert!(!world.events.iter().any(|(_, _, e)| matches!(e, Event::RestartedByPeer { .. })));
+}
+
+/// A second restart before the first was answered keeps the pair that works. [rfc8445-9-p1]
+#[test]
+fn a_restart_in_a_restart_keeps_the_old_pair() {
+    let (mut world, left, right) = connected();
+    for _ in 0..5 {
+        world.restart(left);
+        world.run_for(ms(100));
+        assert!(world.route(left).is_ok());
+    }
+    world.exchange(left, right);
+    world.run_for(ms(1_000));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.state(right), AgentState::Completed);
+}
+
+#[test]
+fn ten_restarts_by_the_peer_are_followed_in_five_minutes() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.set_remote(agent, &hand.plain());
+    for restart in 0..10 {
+        hand.own.ufrag = format!("again{restart}");
+        world.run_for(ms(1_000));
+        world.set_remote(agent, &hand.plain());
+    }
+    let before = world.credentials(agent);
+    hand.own.ufrag = "toomany".into();
+    let refused = world.try_set_remote(agent, &hand.plain());
+    assert_eq!(refused, Err(DescriptionRejected::TooManyRestarts));
+    assert_eq!(world.credentials(agent), before);
+    world.run_for(ms(300_000));
+    world.set_remote(agent, &hand.plain());
+    assert_ne!(world.credentials(agent), before);
+}
+
+/// [rfc8445-9-2]
+#[test]
+fn a_destination_changes_by_a_restart() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    world.set_remote(agent, &hand.plain());
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    let mut moved = hand.clone();
+    moved.address = addr("192.0.2.9:9000");
+    moved.own.ufrag = "moved".into();
+    world.respond(moved.address, moved.answering());
+    // The same credentials elsewhere are no restart, and after the nomination no candidate.
+    let mut elsewhere = hand.clone();
+    elsewhere.address = moved.address;
+    world.set_remote(agent, &elsewhere.plain());
+    world.run_for(ms(1_000));
+    assert_eq!(world.route(agent), Ok(hand.address));
+    world.set_remote(agent, &moved.plain());
+    assert_eq!(world.route(agent), Ok(hand.address));
+    world.run_for(ms(1_000));
+    assert_eq!(world.route(agent), Ok(moved.address));
+}
+
+/// [rfc8838-13-6] [rfc8838-13-8] [rfc8445-9-1]
+#[test]
+fn a_socket_that_comes_late_is_a_candidate_after_the_next_restart() {
+    let (mut world, left, right) = connected();
+    let before = world.log.len();
+    world.udp(left.node, "192.0.2.3:1000");
+    world.drain();
+    assert_eq!(world.description(left).streams[0].candidates.len(), 1);
+    world.run_for(ms(10_000));
+    assert!(world.log[before..].iter().all(|packet| packet.from != addr("192.0.2.3:1000")));
+    world.restart(left);
+    assert_eq!(world.description(left).streams[0].candidates.len(), 2);
+    world.exchange(left, right);
+    let bases: Vec<_> = world.pairs(left).iter().map(|pair| pair.local.address).collect();
+    assert!(bases.contains(&addr("192.0.2.3:1000")), "{bases:?}");
+}
+
+/// A mapping that was let go is asked for anew. [rfc8445-5.1.1.4-1]
+#[test]
+fn a_restart_gathers_again() {
+    let mut world = World::new();
+    let server = addr("203.0.113.1:3478");
+    world.respond(server, crate::harness::stun_server(|from| from));
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, "192.0.2.1:1000");
+    world.server(node, floe::Server::stun(server));
+    let left = world.agent(node, AgentConfig::new(Role::Controlling));
+    let right = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.2:2000"]);
+    world.run_for(ms(1_000));
+    world.exchange(left, right);
+    world.run_for(ms(60_000));
+    let asked = |world: &World| {
+        world.requests_from("192.0.2.1:1000").iter().filter(|packet| packet.to == server).count()
+    };
+    let before = asked(&world);
+    world.run_for(ms(60_000));
+    assert_eq!(asked(&world), before);
+    world.restart(left);
+    world.run_for(ms(1_000));
+    assert_eq!(asked(&world), before + 1);
+    let complete = Event::GatheringComplete { agent: left.agent };
+    let told = world.events_of(node).iter().filter(|event| **event == complete).count();
+    assert_eq!(told, 2);
+}
+
+/// A lite agent that a full peer uses.
+fn lite(keepalive: u64) -> (World, Party, Hand) {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.mode = Mode::Lite;
+    config.keepalive = ms(keepalive);
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.set_remote(agent, &hand.plain());
+    let octets = hand.nomination();
+    world.inject(hand.address, addr("192.0.2.1:1000"), octets);
+    world.reach(agent, AgentState::Completed, ms(100));
+    world.mail(hand.address);
+    (world, agent, hand)
+}
+
+/// [rfc8445-11-1] [rfc8445-11-2] [rfc8445-11-4] [rfc8445-11-5] [rfc8445-11-11] [rfc8445-11-12a]
+/// [rfc8445-11-12b] [rfc8445-11-14] [rfc8839-6-1]
+#[test]
+fn a_silent_pair_gets_a_bare_indication_every_fifteen_seconds() {
+    let (mut world, _, hand) = lite(15_000);
+    let start = world.now;
+    world.run_for(ms(46_000));
+    let kept: Vec<_> = world.mail(hand.address).into_iter().filter(Packet::is_indication).collect();
+    let times: Vec<_> = kept.iter().map(|packet| packet.at - start).collect();
+    assert_eq!(times, [ms(15_000), ms(30_000), ms(45_000)]);
+    for packet in &kept {
+        let message = packet.message();
+        assert!(message.has_fingerprint() && !message.has_integrity());
+        assert_eq!(packet.octets.len(), floe::stun::HEADER_LEN + 8, "nothing but FINGERPRINT");
+    }
+}
+
+/// [rfc8445-11-4]
+#[test]
+fn data_takes_the_place_of_keepalives() {
+    let (mut world, agent, hand) = lite(15_000);
+    for _ in 0..10 {
+        world.run_for(ms(14_000));
+        world.send_data(agent, b"\x80data").unwrap();
+    }
+    assert!(!world.mail(hand.address).iter().any(Packet::is_indication));
+}
+
+/// [rfc8445-11-6a] [rfc8445-11-6b] [rfc8445-11-9]
+#[test]
+fn the_keepalive_interval_is_never_below_fifteen_seconds_and_may_be_longer() {
+    for (keepalive, expected) in [(1_000, 15_000), (40_000, 40_000)] {
+        let (mut world, _, hand) = lite(keepalive);
+        world.run_for(ms(expected - 1));
+        assert!(!world.mail(hand.address).iter().any(Packet::is_indication));
+        world.run_for(ms(100));
+        assert_eq!(world.mail(hand.address).iter().filter(|p| p.is_indication()).count(), 1);
+    }
+}
+
+/// [rfc8445-11-3] [rfc8445-11-p1] [rfc8445-11-15]
+#[test]
+fn a_full_agent_keeps_the_selected_pair_alive_by_consent_checks() {
+    let mut world = World::new();
+    let config = AgentConfig::new(Role::Controlling);
+    let left = world.party(config, &["192.0.2.1:1000", "192.0.2.3:1000"]);
+    let right = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.2:2000"]);
+    world.exchange(left, right);
+    world.reach(left, AgentState::Completed, ms(1_000));
+    world.run_for(ms(5_000));
+    let before = world.log.len();
+    world.run_for(ms(120_000));
+    let selected = world.view(left).selected(ComponentId::FIRST).unwrap().base;
+    let sent: Vec<_> = world.log[before..].iter().filter(|p| p.from.port() == 1_000).collect();
+    assert!(sent.iter().all(|packet| packet.from == selected && packet.is_stun()));
+    assert!(sent.windows(2).all(|pair| pair[1].at - pair[0].at < ms(15_000)));
+}
+
+/// [rfc8445-11-7] [rfc8445-11-8]
+#[test]
+fn nothing_is_sent_after_close() {
+    let (mut world, left, right) = connected();
+    world.run_for(ms(4_000));
+    // An answer is owed at this moment.
+    let mut hand = Hand::new(&world, left, "192.0.2.2:2000");
+    hand.own = world.credentials(right);
+    let check = hand.check();
+    let now = world.now;
+    let socket = world.udp(left.node, "192.0.2.77:1000");
+    let endpoint = world.endpoint(left.node);
+    let _ = endpoint.handle_datagram(now, socket, hand.address, &check);
+    endpoint.agent_mut(now, left.agent).unwrap().close();
+    let before = world.log.len();
+    world.drain();
+    world.run_for(ms(60_000));
+    let own = [addr("192.0.2.1:1000"), addr("192.0.2.77:1000")];
+    // A stranger is refused with a few errors; nothing is the agent's.
+    let sent = world.log[before..].iter().filter(|packet| own.contains(&packet.from));
+    assert!(sent.into_iter().all(|packet| packet.is_error()));
+    assert!(world.endpoint(left.node).agent(left.agent).is_none());
+    let refused = world.endpoint(left.node).route(now, left.agent, ComponentId::FIRST);
+    assert_eq!(refused.err(), Some(SendError::UnknownAgent));
+    let closed = Event::State { agent: left.agent, state: AgentState::Closed };
+    assert_eq!(world.events_of(left.node).last(), Some(&closed));
+    assert_eq!(world.endpoint(left.node).poll_timeout(), None);
+}
+
+/// What was the agent's is nobody's, and its id is never given again. [rfc8445-11-8]
+#[test]
+fn the_id_and_the_flows_of_a_closed_agent_are_gone() {
+    let (mut world, left, _) = connected();
+    world.close(left);
+    let from = addr("192.0.2.2:2000");
+    let outcome = world.deliver(from, addr("192.0.2.1:1000"), b"\x80data");
+    assert_eq!(outcome, Outcome::Unclaimed(b"\x80data".to_vec()));
+    let mut seen = vec![left.agent];
+    for _ in 0..5 {
+        let next = world.agent(left.node, AgentConfig::new(Role::Controlling));
+        assert!(!seen.contains(&next.agent));
+        seen.push(next.agent);
+        world.close(next);
+        assert!(world.endpoint(left.node).agent(next.agent).is_none());
+    }
+}
+
+/// [rfc8445-12.1-2] [rfc8445-12.1-p1]
+#[test]
+fn data_leaves_the_base_of_the_selected_pair_alone() {
+    let mut world = World::new();
+    world.nat("192.0.2.1:1000", "198.51.100.1:4000");
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.run_for(ms(5_000));
+    let pair = world.view(left).selected(ComponentId::FIRST).unwrap();
+    assert_eq!(pair.local.address, addr("198.51.100.1:4000"));
+    assert_eq!(pair.base, addr("192.0.2.1:1000"));
+    world.send_data(left, b"\x80data").unwrap();
+    let packet = world.log.last().unwrap();
+    assert_eq!((packet.from, packet.to), (addr("198.51.100.1:4000"), addr("192.0.2.2:2000")));
+}
+
+/// [rfc8445-12.2-1]
+#[test]
+fn data_is_accepted_on_any_authenticated_candidate() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
+    let mut high = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut low = high.clone();
+    low.address = addr("192.0.2.3:3000");
+    let to = addr("192.0.2.1:1000");
+    let data = |world: &mut World, hand: &Hand| {
+        let outcome = world.deliver(hand.address, to, b"\x80data");
+        matches!(outcome, Outcome::Data { .. })
+    };
+    // Before the description, from the moment that a check was authenticated.
+    assert!(!data(&mut world, &high));
+    let octets = high.check();
+    world.deliver(high.address, to, &octets);
+    assert!(data(&mut world, &high) && !data(&mut world, &low));
+    world.respond(high.address, high.answering());
+    world.respond(low.address, low.answering());
+    let candidates =
+        [crate::harness::host("192.0.2.2:2000", 1), crate::harness::host("192.0.2.3:3000", 2)];
+    world.set_remote(agent, &high.description(&candidates));
+    world.run_for(ms(200));
+    // Our own check was answered from there.
+    assert!(data(&mut world, &low));
+    let octets = high.nomination();
+    world.inject(high.address, to, octets);
+    world.run_for(ms(20_000));
+    assert_eq!(world.route(agent), Ok(high.address));
+    assert!(data(&mut world, &high) && data(&mut world, &low));
+}
+
+/// When the base of the selected pair goes, another is nominated. [rfc8445-9-2]
+#[test]
+fn a_socket_that_goes_takes_its_pair_along() {
+    let mut world = World::new();
+    let config = AgentConfig::new(Role::Controlling);
+    let left = world.party(config, &["192.0.2.1:1000", "192.0.2.3:1000"]);
+    let right = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.2:2000"]);
+    world.exchange(left, right);
+    world.run_for(ms(10_000));
+    let base = world.view(left).selected(ComponentId::FIRST).unwrap().base;
+    world.remove_socket(left.node, &base.to_string());
+    world.filter(move |packet| if packet.to == base { Verdict::Drop } else { Verdict::Pass });
+    world.reach(left, AgentState::Completed, ms(1_000));
+    world.run_for(ms(1_000));
+    let now = world.view(left).selected(ComponentId::FIRST).unwrap().base;
+    assert_ne!(now, base);
+    assert_eq!(world.route(right), Ok(now));
+}
