@@ -77,22 +77,20 @@ impl Session {
         now >= self.next_check && self.has_next(core)
     }
 
-    fn retransmit(
-        &mut self,
-        core: &mut Core,
-        cx: &Context<'_>,
-        buf: &mut [u8],
-    ) -> Option<Outgoing> {
+    fn retransmit(&mut self, core: &Core, cx: &Context<'_>, buf: &mut [u8]) -> Option<Outgoing> {
         loop {
             let index = self.checks.iter().position(|check| check.resend)?;
             let check = self.checks.get_mut(index)?;
             check.resend = false;
             let check = check.clone();
-            if !self.spend_budget(&check, buf.len().min(160), core) {
-                self.fail_pair(check.pair, PairFailure::Budget, core);
-                continue;
-            }
-            if let Some(len) = self.encode_check(&check, core, buf) {
+            let Some(len) = self.encode_check(&check, core, buf) else { continue };
+            if !self.spend_budget(&check, len, core) {
+                // No more goes out, but an answer that is on its way may still come.
+                if let Some(check) = self.checks.get_mut(index) {
+                    check.refused.get_or_insert(PairFailure::Budget);
+                    check.timing = ClientTransaction::start(cx.now, &super::SENT_ONCE);
+                }
+            } else {
                 self.note_sent(check.pair, cx.now);
                 let (base, to) = (check.base, check.to);
                 return Some(Outgoing { base, to, len, started: None, paced: false });
@@ -380,6 +378,11 @@ impl Session {
     fn retry(&mut self, id: PairId, kind: CheckKind, core: &mut Core, cx: &Context<'_>) {
         let Some(pair) = self.pairs.get(id) else { return };
         let nominating = self.components.iter().any(|c| c.nominating == Some(id));
+        if self.is_nomination_hopeless(id, core, cx.now) {
+            self.fail_pair(id, PairFailure::Timeout, core);
+            self.trace(id, core, cx, "pair failed: nomination not answered");
+            return;
+        }
         let again = match (kind, pair.state) {
             (CheckKind::Nomination(_), PairState::Succeeded) => nominating,
             (CheckKind::Connectivity, PairState::InProgress { since }) => {
@@ -444,11 +447,14 @@ impl Session {
             .ok_or(DropReason::UnknownTransaction)?;
         let check = self.checks.get(index).ok_or(DropReason::UnknownTransaction)?.clone();
         let authenticated = self.authenticate(index, message)?;
-        // Mirrored addresses, or the pair fails. [rfc8445-7.2.5.2.1-1] [rfc8445-7.2.5.2.1-2a]
-        // [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
+        // Mirrored addresses, or the pair fails. A pair that works is not given up for a copy that
+        // somebody sends from elsewhere: it gains nothing by it. [rfc8445-7.2.5.2.1-1]
+        // [rfc8445-7.2.5.2.1-2a] [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
         if check.base != base || check.to != from {
-            self.finish(index, core);
-            self.fail_pair(check.pair, PairFailure::Asymmetric, core);
+            if self.pairs.get(check.pair).is_none_or(|pair| pair.valid.is_none()) {
+                self.finish(index, core);
+                self.fail_pair(check.pair, PairFailure::Asymmetric, core);
+            }
             return Err(DropReason::Asymmetric);
         }
         let understood = authenticated.unknown_required(super::is_known).next().is_none();
@@ -677,15 +683,14 @@ impl Session {
         }
         let Some(pair) = self.pairs.get_mut(check.pair) else { return };
         match pair.state {
+            // It stays valid, and is checked again in the new role.
             PairState::Succeeded => {}
             PairState::Frozen
             | PairState::Waiting
             | PairState::InProgress { .. }
-            | PairState::Failed(_) => {
-                pair.state = PairState::Waiting;
-                self.trigger(check.pair);
-            }
+            | PairState::Failed(_) => pair.state = PairState::Waiting,
         }
+        self.trigger(check.pair);
     }
 
     /// The network said that `to` cannot be reached from `base`. It is only a hint that anybody

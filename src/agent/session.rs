@@ -71,6 +71,7 @@ pub(super) struct Component {
     pub(super) selected_since: Instant,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
+    pub(super) nominating_since: Instant,
     /// A pair was nominated in this generation. Where renomination is not known to both sides,
     /// that was the last one. [rfc8445-8.1.1-3]
     pub(super) concluded: bool,
@@ -170,6 +171,7 @@ impl Session {
                     selected: None,
                     selected_since: now,
                     nominating: None,
+                    nominating_since: now,
                     concluded: false,
                     newest: None,
                     sendable: false,
