@@ -366,7 +366,7 @@ impl Session {
                 TransactionStep::TimedOut => {
                     let check = self.checks.remove(index);
                     core.ended.push(check.id);
-                    self.timed_out(&check, core, cx);
+                    self.timed_out(&check, core);
                     index = 0;
                 }
             }
@@ -380,7 +380,7 @@ impl Session {
         let nominating = self.components.iter().any(|c| c.nominating == Some(id));
         if self.is_nomination_hopeless(id, core, cx.now) {
             self.fail_pair(id, PairFailure::Timeout, core);
-            self.trace(id, core, cx, "pair failed: nomination not answered");
+            self.trace(id, core, "pair failed: nomination not answered");
             return;
         }
         let again = match (kind, pair.state) {
@@ -388,7 +388,7 @@ impl Session {
             (CheckKind::Connectivity, PairState::InProgress { since }) => {
                 if cx.now >= since + core.config.patience {
                     self.fail_pair(id, PairFailure::Timeout, core);
-                    self.trace(id, core, cx, "pair failed: timeout");
+                    self.trace(id, core, "pair failed: timeout");
                     return;
                 }
                 true
@@ -409,7 +409,7 @@ impl Session {
     }
 
     /// A transaction ended without an answer. [rfc8445-7.2.5.2.3-1] [rfc8489-9.1.4-3]
-    fn timed_out(&mut self, check: &Check, core: &mut Core, cx: &Context<'_>) {
+    fn timed_out(&mut self, check: &Check, core: &mut Core) {
         let reason = check.refused.unwrap_or(PairFailure::Timeout);
         let Some(pair) = self.pairs.get(check.pair) else { return };
         let other = self.checks.iter().any(|other| other.pair == check.pair);
@@ -426,7 +426,7 @@ impl Session {
         };
         if fails {
             self.fail_pair(check.pair, reason, core);
-            self.trace(check.pair, core, cx, "pair failed: no answer");
+            self.trace(check.pair, core, "pair failed: no answer");
         }
     }
 
@@ -475,7 +475,7 @@ impl Session {
                 let Some(mapped) = mapped else {
                     // It cannot be used, so the transaction fails. [rfc8489-6.3.3-p1]
                     self.finish(index, core);
-                    self.check_refused(&check, PairFailure::Refused(0), core, cx);
+                    self.check_refused(&check, PairFailure::Refused(0), core);
                     return Err(DropReason::MissingAttribute);
                 };
                 self.sample_rtt(&check, now);
@@ -581,13 +581,13 @@ impl Session {
         if was_open {
             self.unqueue(check.pair);
             self.unfreeze(foundation);
-            self.trace(check.pair, core, cx, "pair is valid");
+            self.trace(check.pair, core, "pair is valid");
         }
         if moved {
             self.renominate_moved(component, check.pair, core, cx);
         }
         if recovered {
-            self.trace(check.pair, core, cx, "pair answers again");
+            self.trace(check.pair, core, "pair answers again");
         }
         match (check.kind, core.role) {
             // [rfc8445-7.2.5.3.4-p1]
@@ -645,24 +645,18 @@ impl Session {
             // Only an authenticated one comes here. [rfc7675-5.2-p1]
             403 => {
                 self.fail_pair(check.pair, PairFailure::ConsentLost, core);
-                self.trace(check.pair, core, cx, "peer revoked its consent");
+                self.trace(check.pair, core, "peer revoked its consent");
             }
-            code => self.check_refused(check, PairFailure::Refused(code), core, cx),
+            code => self.check_refused(check, PairFailure::Refused(code), core),
         }
     }
 
     /// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1] [rfc8489-14.8-8]
-    fn check_refused(
-        &mut self,
-        check: &Check,
-        reason: PairFailure,
-        core: &mut Core,
-        cx: &Context<'_>,
-    ) {
+    fn check_refused(&mut self, check: &Check, reason: PairFailure, core: &mut Core) {
         match check.kind {
             CheckKind::Connectivity | CheckKind::Nomination(_) => {
                 self.fail_pair(check.pair, reason, core);
-                self.trace(check.pair, core, cx, "pair failed: refused");
+                self.trace(check.pair, core, "pair failed: refused");
             }
             // No consent comes of it, but consent lasts until it expires.
             CheckKind::Consent | CheckKind::Verification => {}

@@ -51,7 +51,7 @@ impl Session {
         }
         self.nominations = self.nominations.saturating_add(1);
         self.trigger(id);
-        self.trace(id, core, cx, "nominating");
+        self.trace(id, core, "nominating");
     }
 
     /// The value of the NOMINATION attribute, if renomination is in use; 24 bits.
@@ -229,7 +229,7 @@ impl Session {
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         if let Some(selected) = self.describe_pair(id, core) {
-            self.trace(id, core, cx, "pair selected");
+            self.trace(id, core, "pair selected");
             cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
         }
         if self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
