@@ -226,8 +226,9 @@ impl Gatherer {
         self.tasks.iter().any(|task| matches!(task.state, TaskState::Running { resend: true, .. }))
     }
 
-    /// Encodes the next request that is due; a new one only if the pacer allows.
-    /// [rfc8445-5.1.1.2-7]
+    /// Encodes the next request that is due; a new one only if the pacer allows, which is the
+    /// limit to what a server is asked at a time: one transaction for each socket, in turn.
+    /// [rfc8445-5.1.1.2-7] [rfc8489-6.2-2]
     pub(crate) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -267,8 +268,9 @@ impl Gatherer {
         schedule
     }
 
-    /// Takes the answer to a request of ours. An ALTERNATE-SERVER is not followed.
-    /// [rfc8445-5.1.1.2-5] [rfc8445-5.1.1.2-p1] [rfc8489-6.3.3-1] [rfc8489-6.3.4-p1]
+    /// Takes the answer to a request of ours. An ALTERNATE-SERVER is not followed, and no error
+    /// has the server asked again. [rfc8445-5.1.1.2-5] [rfc8445-5.1.1.2-p1] [rfc8489-6.3.3-1]
+    /// [rfc8489-6.3.4-p1] [rfc8489-6.3.4-2b] [rfc8489-6.3.4-3]
     pub(crate) fn handle_response(
         &mut self,
         now: Instant,
@@ -424,7 +426,8 @@ impl Gatherer {
     pub(crate) const GRACE: Duration = Duration::from_secs(1);
 }
 
-/// Writes a Binding request; no credentials. [rfc8489-6.1-1] [rfc8489-6.1-2] [rfc8489-6.1-3]
+/// Writes a Binding request; no credentials. Even with the longest SOFTWARE it has less than 548
+/// octets. [rfc8489-6.1-1] [rfc8489-6.1-2] [rfc8489-6.1-3] [rfc8489-6.1-6] [rfc8489-6.1-8]
 fn encode(id: TransactionId, config: &EndpointConfig, buf: &mut [u8]) -> Option<usize> {
     let mut message = Encoder::new(buf, MessageClass::Request, Method::BINDING, id);
     if let Some(software) = &config.software {

@@ -101,6 +101,38 @@ mod tests {
         }
     }
 
+    /// Each of the 96 bits is set in about half of the ids, and no two go together.
+    /// [rfc8489-5-4a]
+    #[test]
+    fn all_bits_of_an_id_are_drawn_evenly() {
+        const DRAWS: u32 = 10_000;
+        let seed = Seed::new([7; 32]);
+        let mut stream = Stream::new(1, Purpose::Transaction);
+        let (mut set, mut alike) = ([0_u32; 96], [0_u32; 96]);
+        for _ in 0..DRAWS {
+            let mut id = [0; 12];
+            stream.fill(&seed, &mut id);
+            let bit = |place: usize| id[place / 8] >> (place % 8) & 1;
+            for place in 0..96 {
+                set[place] += u32::from(bit(place));
+                alike[place] += u32::from(bit(place) == bit((place + 1) % 96));
+            }
+        }
+        // Five standard deviations of 50 each.
+        let even = DRAWS / 2 - 250..=DRAWS / 2 + 250;
+        assert!(set.iter().chain(&alike).all(|count| even.contains(count)), "{set:?} {alike:?}");
+    }
+
+    /// The known key stream of ChaCha with 12 rounds, of a key and a nonce of zeros.
+    /// [rfc8489-5-4b]
+    #[test]
+    fn ids_are_the_key_stream_of_a_cipher() {
+        let mut id = [0; 12];
+        Stream::new(0, Purpose::Transaction).fill(&Seed::new([0; 32]), &mut id);
+        let known = [0x9B, 0xF4, 0x9A, 0x6A, 0x07, 0x55, 0xF9, 0x53, 0x81, 0x1F, 0xCE, 0x12];
+        assert_eq!(id, known);
+    }
+
     #[test]
     fn the_seed_is_not_printed() {
         assert_eq!(format!("{:?}", Seed::new([7; 32])), "Seed(***)");

@@ -209,7 +209,11 @@ impl Session {
     /// Writes a check: from the base, with short-term credentials, PRIORITY, the role, FINGERPRINT
     /// and, from the controlling side alone, USE-CANDIDATE. [rfc8445-7-1] [rfc8445-7.2.2-1]
     /// [rfc8445-7.2.2-p1] [rfc8445-7.2.4-1] [rfc8445-7.2.4-2] [rfc8445-7.2.4-p1] [rfc8445-7.1.2-1]
-    /// [rfc8445-7.1.2-2] [rfc8445-7.1.3-1] [rfc8445-7.1.3-2] [rfc8445-16.1-p1] [rfc8489-9.1.2-2]
+    /// [rfc8445-7.1.2-2] [rfc8445-7.1.3-1] [rfc8445-7.1.3-2] [rfc8445-16.1-p1] [rfc8489-9.1.2-1]
+    /// [rfc8489-9.1.2-2] [rfc8489-9.1.5-1]
+    ///
+    /// With the longest ufrags these are less than 400 octets: no path is too narrow for them.
+    /// [rfc8489-6.1-6] [rfc8489-6.1-8]
     fn encode_check(&self, check: &Check, core: &Core, buf: &mut [u8]) -> Option<usize> {
         let stream = self.pairs.get(check.pair)?.component.stream();
         let remote = self.remote_stream(stream)?;
@@ -495,8 +499,8 @@ impl Session {
     }
 
     /// Verifies a response with the password that the request was made with. One that fails is as
-    /// if it had never come, but is remembered as the reason. [rfc8489-9.1.4-1] [rfc8489-9.1.4-2]
-    /// [rfc8489-9.1.4-3]
+    /// if it had never come, whatever it says, but is remembered as the reason. [rfc8489-9.1.4-1]
+    /// [rfc8489-9.1.4-2] [rfc8489-9.1.4-3] [rfc7675-5.2-1]
     fn authenticate<'m>(
         &mut self,
         index: usize,
@@ -651,7 +655,9 @@ impl Session {
         }
     }
 
-    /// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1] [rfc8489-14.8-8]
+    /// An error is the end of the transaction, and no error has the check sent again.
+    /// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1] [rfc8489-6.3.4-2b]
+    /// [rfc8489-6.3.4-3] [rfc8489-14.8-8]
     fn check_refused(&mut self, check: &Check, reason: PairFailure, core: &mut Core) {
         match check.kind {
             CheckKind::Connectivity | CheckKind::Nomination(_) => {

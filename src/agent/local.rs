@@ -301,7 +301,8 @@ impl Local {
         self.candidates().filter(|(_, known)| known.kind == CandidateKind::PeerReflexive).count()
     }
 
-    /// The candidate as it is signalled. [rfc8445-5.1.1.2-p2]
+    /// The candidate as it is signalled: by its address, never by a name. [rfc8445-5.1.1.2-p2]
+    /// [rfc8839-5.1-1]
     pub(super) fn describe(&self, id: LocalId, ufrag: &str) -> Option<Candidate> {
         let local = self.candidate(id)?;
         let base = self.base(local.base)?;

@@ -160,7 +160,8 @@ impl Core {
         self.config.keepalive.max(TR_MINIMUM)
     }
 
-    /// 96 random bits for every transaction. [rfc8489-5-4a] [rfc8489-5-4b] [rfc8489-5-5]
+    /// 96 random bits for every transaction; what is sent again keeps them. [rfc8489-5-4a]
+    /// [rfc8489-5-4b] [rfc8489-5-5]
     fn transaction_id(&mut self, seed: &Seed) -> TransactionId {
         let mut id = [0; 12];
         self.ids.fill(seed, &mut id);
@@ -275,7 +276,8 @@ impl Agent {
     }
 
     /// Adds a base for a socket that turned up later. After end-of-candidates was signalled it
-    /// is no candidate before the next restart. [rfc8838-13-6] [rfc8838-13-8]
+    /// is no candidate before the next restart: with a lite agent that is any socket which comes
+    /// after the agent. [rfc8838-13-6] [rfc8838-13-8] [rfc8839-4.4.1.3-2a]
     pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
         let id = self.core.local.add_late_base(base)?;
         if self.may_trickle(base.component) {
@@ -398,7 +400,8 @@ impl Agent {
         }
     }
 
-    /// Takes a remote candidate of the current generation. [rfc8838-15-1]
+    /// Takes a remote candidate of the current generation, from the moment on that the peer's
+    /// description was applied. [rfc8838-15-1] [rfc8840-4.1.2-1]
     pub(crate) fn add_remote_candidate(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,10 +13,14 @@ use super::remote::RemoteId;
 use super::{Agent, Core, TA_DEFAULT};
 
 impl Agent {
-    /// What to signal: credentials, options, and all candidates of this generation so far.
+    /// What to signal: credentials, options, and all candidates of this generation so far, the
+    /// trickled ones included [rfc8840-3.2-1] [rfc8840-4.3.3-3a] [rfc8839-4.4.1.3-1]. Until a
+    /// restart all else stays as it was: it comes of the configuration, and that does not change
+    /// [rfc8839-4.4.1.1.1-7] [rfc8839-4.4.2.1-3] [rfc8839-4.4.1.2.1-1].
     /// [rfc8445-10-1] [rfc8839-4.2.1.4-1] [rfc8839-4.2.1.4-2] [rfc8839-4.2.1.5-1]
-    /// [rfc8839-4.2.5-1] [rfc8839-4.3.1-3] [rfc8839-4.3.1-4] [rfc8839-4.3.2-3] [rfc8839-4.3.2-4]
+    /// [rfc8839-4.2.5-1] [rfc8839-4.3.1-2] [rfc8839-4.3.2-2] [rfc8839-4.3.1-3] [rfc8839-4.3.1-4] [rfc8839-4.3.2-3] [rfc8839-4.3.2-4]
     /// [rfc8445-14.2-2] [rfc8445-5.3-5] [rfc8838-3-3a] [rfc8838-3-3b] [rfc8840-4-2]
+    /// [rfc8840-4.1.1-5a] [rfc8840-4.1.3-5a] [rfc8838-13-7]
     pub(crate) fn local_description(&self) -> Description {
         let config = &self.core.config;
         let proposes = !self.core.is_lite() && config.ta != TA_DEFAULT;

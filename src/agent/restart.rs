@@ -18,7 +18,8 @@ const RESTART_WINDOW: Duration = Duration::from_secs(300);
 impl Agent {
     /// Applies the peer's offer or answer. New credentials are a restart by the peer, which is
     /// followed at once unless we had started one ourselves. [rfc8839-4.4.3.1-1]
-    /// [rfc8839-4.4.1.1.1-3] [rfc8839-4.4.1.1.1-4] [rfc8839-4.4.2.1-1b]
+    /// [rfc8839-4.4.1.1.1-3] [rfc8839-4.4.1.1.1-4] [rfc8839-4.4.2.1-1b] The same credentials again
+    /// leave the state as it is. [rfc8839-4.4.3.1-5]
     pub(crate) fn set_remote_description(
         &mut self,
         cx: &mut Context<'_>,
@@ -37,6 +38,7 @@ impl Agent {
             self.new_generation(cx);
             cx.events.push_back(Event::RestartedByPeer { agent: cx.id });
         } else if self.session.is_started() && self.session.remote_lite != description.lite {
+            // [rfc8445-9-2] [rfc8839-4.4.2.1-4]
             return Err(DescriptionRejected::ChangedWithoutRestart);
         }
         if !self.session.is_started() {
@@ -46,7 +48,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Checks that every stream of ours has credentials; nothing is changed.
+    /// Checks that every stream of ours has credentials; nothing is changed. Without ICE on the
+    /// other side none is done here. [rfc8839-4.3.2-7] [rfc8839-4.3.3-1a]
     fn check_description(
         &self,
         description: &Description,
@@ -157,7 +160,9 @@ impl Agent {
     }
 
     /// Restarts ICE: new credentials, the same role, and the old pairs until there are new ones.
-    /// [rfc8445-9-1] [rfc8445-9-3] [rfc8445-9-4] [rfc8445-6.1.1-4] [rfc8839-4.4.1.1.1-1]
+    /// Nothing else changes the credentials, or lets a lite agent add candidates.
+    /// [rfc8445-9-1] [rfc8445-9-2] [rfc8445-9-3] [rfc8445-9-4] [rfc8445-6.1.1-4]
+    /// [rfc8839-4.4.1.1.1-1] [rfc8839-4.4.1.3-2b] [rfc8839-4.4.1.3-3]
     pub(crate) fn restart(&mut self, cx: &mut Context<'_>) {
         if self.state() == crate::event::AgentState::Closed {
             return;
@@ -167,7 +172,7 @@ impl Agent {
     }
 
     /// [rfc8839-4.4.3.1.1-1] [rfc8839-4.4.3.1.1-2] [rfc8839-4.4.3.2-1] [rfc8839-4.4.3.2-2]
-    /// [rfc8839-4.4.3.2-3a]
+    /// [rfc8839-4.4.3.2-3a] [rfc8839-4.4.3.2-3b]
     fn new_generation(&mut self, cx: &mut Context<'_>) {
         let credentials = self.core.new_credentials(cx.seed);
         self.core.ufrags.push(UfragChange::Added(credentials.ufrag.as_str().into()));

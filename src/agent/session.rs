@@ -162,6 +162,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(core: &Core, credentials: &Credentials, now: Instant) -> Self {
         let mut components = Vec::new();
+        // From 1 on, each one more than the last. [rfc8839-5.1-3a] [rfc8839-5.1-3b]
         for (stream, count) in core.config.streams.iter().enumerate() {
             for number in 1..=*count {
                 let stream = u16::try_from(stream).unwrap_or(u16::MAX);
@@ -348,7 +349,7 @@ impl Session {
     }
 
     /// Frees what a completed generation no longer needs: all pairs but the selected ones.
-    /// [rfc8445-8.3.1-1]
+    /// [rfc8445-8.3.1-1] [rfc8445-8.3.2-p1]
     pub(super) fn free_unselected(&mut self, core: &mut Core) {
         let unselected: Vec<PairId> =
             self.pairs.iter().map(|(id, _)| id).filter(|id| !self.is_selected(*id)).collect();

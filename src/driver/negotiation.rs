@@ -114,8 +114,8 @@ impl Negotiation {
         held || (self.due.is_none() && self.candidates.is_empty() && !self.end_due)
     }
 
-    /// Half trickle holds back the first description alone, until all candidates are in it.
-    /// [RFC 8838 §16]
+    /// Half trickle holds back the first description alone, until all candidates and their end are
+    /// in it. [RFC 8838 §16] [rfc8838-13-7]
     fn may_describe(&self) -> bool {
         match self.trickle {
             Trickle::Full => true,

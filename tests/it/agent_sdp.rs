@@ -205,7 +205,7 @@ fn checks_start_with_the_description() {
     assert_eq!(world.requests_from(AGENT)[0].at, start);
 }
 
-/// [rfc8840-4-6] [rfc8840-4.1.2-1] [rfc8839-4.2.4-1]
+/// [rfc8840-4-6] [rfc8839-4.2.4-1]
 #[test]
 fn checks_that_come_before_the_answer_are_answered_and_count_later() {
     let (mut world, agent) = configured(|_| {});
@@ -221,21 +221,30 @@ fn checks_that_come_before_the_answer_are_answered_and_count_later() {
 }
 
 /// [rfc8839-4.4.1.1.1-4] [rfc8839-4.4.3.1-5] [rfc8839-4.4.1.2.1-1] [rfc8840-4.4-14]
+/// [rfc8839-4.4.1.1.1-7] [rfc8839-4.4.2.1-3]
 #[test]
 fn the_same_credentials_again_are_no_restart() {
     let mut world = World::new();
     let (left, right) = world.pair_of_parties();
+    let first = world.description(left);
     world.exchange(left, right);
+    assert_eq!(world.state(left), AgentState::Checking);
+    assert_eq!(world.description(left), first);
     world.reach(left, AgentState::Completed, ms(1_000));
     let (before, events) = (world.credentials(left), world.events_of(left.node));
     world.exchange(left, right);
     world.exchange(right, left);
     assert_eq!(world.credentials(left), before);
+    let again = world.description(left);
+    assert_eq!(
+        (again.options, again.pacing, again.lite),
+        (first.options, first.pacing, first.lite)
+    );
     assert_eq!(world.events_of(left.node), events);
     assert_eq!(world.state(left), AgentState::Completed);
 }
 
-/// [rfc8839-4.4.2.1-4] [rfc8839-4.4.1.1.1-7] [rfc8445-9-2]
+/// [rfc8839-4.4.2.1-4] [rfc8445-9-2]
 #[test]
 fn full_does_not_become_lite_without_a_restart() {
     let (mut world, agent) = configured(|_| {});
@@ -284,6 +293,22 @@ fn a_later_description_adds_the_candidates_that_are_new() {
     world.set_remote(agent, &second);
     assert_eq!(world.stats(agent).remote.len(), 2);
     assert_eq!(world.pairs(agent).len(), 2);
+}
+
+/// The peer may trickle as soon as it has our answer, which is made once its offer was applied.
+/// [rfc8840-4.1.2-1]
+#[test]
+fn an_answerer_takes_candidates_from_the_offer_on() {
+    let (mut world, agent) = configured(|config| config.role = Role::Controlled);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut offer = hand.description(&[]);
+    offer.options.trickle = true;
+    offer.streams[0].end_of_candidates = false;
+    world.respond(hand.address, hand.answering());
+    world.set_remote(agent, &offer);
+    assert_eq!(world.add_candidate(agent, &host("192.0.2.2:2000", 1)), Ok(()));
+    world.run_for(ms(100));
+    assert_eq!(world.route(agent), Ok(hand.address));
 }
 
 /// [rfc8839-5.1-2]

@@ -100,7 +100,8 @@ fn broken_stun_is_dropped() {
     }
 }
 
-/// An indication is taken and answered by nothing.
+/// An indication is taken and answered by nothing, with whatever credentials it comes.
+/// [rfc8489-9.1.3-3] [rfc8489-9.1.3-6] [rfc8489-9.1.3-9] [rfc8489-6.3.2-p1]
 #[test]
 fn an_indication_is_taken_in_silence() {
     let mut world = World::new();
@@ -108,10 +109,24 @@ fn an_indication_is_taken_in_silence() {
     world.exchange(left, right);
     world.reach(left, AgentState::Completed, ms(1_000));
     let class = floe::stun::MessageClass::Indication;
-    let octets = encode(class, floe::stun::TransactionId([7; 12]), |message| message.fingerprint());
-    let before = world.log.len();
-    assert_eq!(world.deliver(addr(PEER), addr(AGENT), &octets), Outcome::Handled);
-    assert_eq!(world.log.len(), before);
+    let id = floe::stun::TransactionId([7; 12]);
+    let key = floe::stun::IntegrityKey::short_term(b"another FAKE password!");
+    let ours = world.credentials(left).ufrag;
+    let user: [&[u8]; 2] = [ours.as_bytes(), b"peer"];
+    let stranger: [&[u8]; 2] = [b"somebody", b"peer"];
+    let indications = [
+        encode(class, id, |message| message.fingerprint()),
+        encode(class, id, |message| message.username(&user).fingerprint()),
+        encode(class, id, |message| message.integrity(&key).fingerprint()),
+        encode(class, id, |message| message.username(&stranger).integrity(&key).fingerprint()),
+        encode(class, id, |message| message.username(&user).integrity(&key).fingerprint()),
+    ];
+    let (before, stats) = (world.log.len(), world.stats(left));
+    for octets in indications {
+        assert_eq!(world.deliver(addr(PEER), addr(AGENT), &octets), Outcome::Handled);
+        assert_eq!(world.log.len(), before);
+    }
+    assert_eq!(world.stats(left), stats);
 }
 
 /// The outgoing gate counts what it lets through, and writes nothing on a direct path.

@@ -155,6 +155,27 @@ fn a_lite_agent_keeps_the_old_pair_during_a_restart() {
     assert_eq!(world.role(left), Role::Controlling);
 }
 
+/// [rfc8839-4.4.1.3-1] [rfc8839-4.4.1.3-2a] [rfc8839-4.4.1.3-2b] [rfc8839-4.4.1.3-3]
+#[test]
+fn a_lite_agent_says_the_same_until_a_restart() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, "192.0.2.1:1000");
+    world.udp(node, "[2001:db8::1]:1000");
+    let agent = world.agent(node, lite(Role::Controlled));
+    let first = world.description(agent);
+    assert_eq!(first.streams[0].candidates.len(), 2);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.set_remote(agent, &hand.plain());
+    world.udp(node, "192.0.2.9:1000");
+    world.run_for(ms(1_000));
+    assert_eq!(world.description(agent), first);
+    world.restart(agent);
+    let second = world.description(agent).streams[0].clone();
+    assert_eq!(second.candidates.len(), 3);
+    assert_ne!(second.credentials, first.streams[0].credentials);
+}
+
 /// [rfc8445-11-8]
 #[test]
 fn a_closed_lite_agent_is_silent() {

@@ -88,6 +88,7 @@ fn two_hosts_connect_in_one_round_trip() {
 
 /// [rfc8445-7-1] [rfc8445-7.1.1-1] [rfc8445-7.1.3-1] [rfc8445-7.1.3-2] [rfc8445-7.2.2-1]
 /// [rfc8445-7.2.2-p1] [rfc8445-7.2.4-2] [rfc8445-7.2.4-p1] [rfc8445-16.1-p1] [rfc8445-7.2.4-1]
+/// [rfc8489-9.1.2-1] [rfc8489-9.1.2-2]
 #[test]
 fn a_check_says_who_asks_whom_and_in_which_role() {
     for (role, ours, other) in [
@@ -108,6 +109,10 @@ fn a_check_says_who_asks_whom_and_in_which_role() {
         assert_eq!(message.attribute(other), None);
         assert_eq!(message.attribute(AttributeType(0x0025)), None, "nothing is nominated yet");
         assert_eq!(message.software(), None);
+        let kinds = attribute_types(&check.octets);
+        let integrity = kinds.iter().filter(|kind| **kind == AttributeType::MESSAGE_INTEGRITY);
+        assert_eq!(integrity.count(), 1);
+        assert!(!kinds.contains(&AttributeType::MESSAGE_INTEGRITY_SHA256));
     }
 }
 
@@ -158,6 +163,8 @@ fn the_controlled_side_never_nominates() {
 }
 
 /// [rfc8445-7.3-2] [rfc8445-7.3-3] [rfc8445-7.3-8] [rfc8445-7.2.2-p1] [rfc8445-7.3-7a]
+/// [rfc8489-5-6] [rfc8489-6.3.1.1-4] [rfc8489-6.3.1.1-p1] [rfc8489-6.3.1.2-p1] [rfc8489-9.1.3-11]
+/// [rfc8489-9.1.3-12]
 #[test]
 fn the_answer_tells_the_source_and_is_signed_with_our_password() {
     let (mut world, party, mut hand) = one(Role::Controlled);
@@ -183,7 +190,8 @@ fn the_answer_tells_the_source_and_is_signed_with_our_password() {
 
 /// What is wrong with a request, and the error that it deserves.
 /// [rfc8445-7.3-2] [rfc8445-7.3-4] [rfc8445-7.3-8] [rfc8445-7.3-7b] [rfc8489-9.1.3-1]
-/// [rfc8489-9.1.3-4] [rfc8489-9.1.3-7] [rfc8489-6.3.1-p1]
+/// [rfc8489-9.1.3-2] [rfc8489-9.1.3-4] [rfc8489-9.1.3-7] [rfc8489-9.1.3-8] [rfc8489-6.3.1-p1]
+/// [rfc8489-5-6]
 #[test]
 fn a_request_that_is_not_authentic_changes_nothing_and_is_told_why() {
     let (mut world, party, mut hand) = one(Role::Controlled);
@@ -392,14 +400,17 @@ fn a_response_counts_for_its_transaction_and_once() {
     assert_eq!(again, Outcome::Dropped(DropReason::UnknownTransaction));
 }
 
-/// [rfc8445-7.2.5.2.4-1]
+/// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-1] [rfc8489-6.3.4-2b] [rfc8489-6.3.4-3]
+/// [rfc8489-6.3.4-p1] [rfc8489-14.8-8]
 #[test]
-fn an_error_fails_the_pair() {
-    for code in [400, 420, 500] {
+fn an_error_fails_the_pair_and_the_check_is_not_sent_again() {
+    for code in [300, 400, 420, 500, 599] {
         let (mut world, party, hand, check) = checking(Role::Controlling);
         answer(&mut world, &check, &hand.error(&check, code));
         assert_eq!(state(&world, party), PairStateKind::Failed);
         assert_eq!(world.view(party).failures()[0].reason, PairFailure::Refused(code));
+        world.run_for(ms(45_000));
+        assert_eq!(checks(&world).len(), 1);
     }
 }
 
@@ -550,6 +561,96 @@ fn a_check_revives_a_failed_pair_and_its_checklist() {
     answer(&mut world, &triggered, &hand.success(&triggered));
     assert_eq!(state(&world, party), PairStateKind::Succeeded);
     assert!(world.route(party).is_ok());
+}
+
+/// A pair that fails again and again is revived eight times, so that two sides whose answers are
+/// lost do not keep each other busy for ever.
+#[test]
+fn a_pair_is_revived_eight_times_at_most() {
+    let (mut world, party, mut hand, _) = checking(Role::Controlled);
+    for round in 0..12 {
+        world.run_for(ms(41_000));
+        assert_eq!(state(&world, party), PairStateKind::Failed, "{round}");
+        let check = hand.check();
+        assert_eq!(world.deliver(addr(PEER), addr(BASE), &check), Outcome::Handled);
+        let revived = state(&world, party) != PairStateKind::Failed;
+        assert_eq!(revived, round < 8, "{round}");
+        assert!(world.log.iter().any(|packet| packet.is_success() && packet.at == world.now));
+    }
+}
+
+/// [rfc8489-6.3.1-1] [rfc8489-6.3.1-2]
+#[test]
+fn a_request_that_comes_again_is_answered_the_same_and_changes_nothing() {
+    let (mut world, party, mut hand, check) = checking(Role::Controlled);
+    answer(&mut world, &check, &hand.success(&check));
+    let nomination = hand.nomination();
+    let first = ask(&mut world, &hand, &nomination);
+    let before = (world.stats(party).selected_changes, world.events_of(party.node));
+    for _ in 0..5 {
+        let again = ask(&mut world, &hand, &nomination);
+        assert_eq!(again.octets, first.octets);
+    }
+    assert_eq!((world.stats(party).selected_changes, world.events_of(party.node)), before);
+    assert_eq!(world.pairs(party).len(), 1);
+    // No other method is answered, so that none needs to remember its answer.
+    let mut other = nomination;
+    other[1] = 0x03;
+    let sent = world.log.len();
+    let outcome = world.deliver(addr(PEER), addr(BASE), &other);
+    assert!(matches!(outcome, Outcome::Dropped(_)), "{outcome:?}");
+    assert_eq!(world.log.len(), sent);
+}
+
+/// [rfc8489-5-5]
+#[test]
+fn a_check_sent_again_is_the_same_and_a_new_one_has_a_new_id() {
+    let (mut world, party, hand, check) = checking(Role::Controlling);
+    world.run_for(ms(4_000));
+    let sent = checks(&world);
+    assert!(sent.len() >= 3);
+    assert!(sent.iter().all(|again| again.octets == check.octets));
+    answer(&mut world, &check, &hand.success(&check));
+    world.run_for(ms(100));
+    let nomination = last_check(&world);
+    assert!(nomination.nominates() && nomination.id() != check.id());
+    assert_eq!(state(&world, party), PairStateKind::Succeeded);
+}
+
+/// Neither the least nor the first answer changes how requests are protected. [rfc8489-9.1.5-1]
+#[test]
+fn later_checks_are_protected_like_the_first() {
+    let (mut world, party, hand, _) = checking(Role::Controlling);
+    world.respond(hand.address, hand.answering());
+    world.run_for(ms(30_000));
+    assert_eq!(world.state(party), AgentState::Completed);
+    let sent = checks(&world);
+    assert!(sent.len() > 5);
+    for check in sent {
+        let kinds = attribute_types(&check.octets);
+        assert!(kinds.contains(&AttributeType::MESSAGE_INTEGRITY));
+        assert!(!kinds.contains(&AttributeType::MESSAGE_INTEGRITY_SHA256));
+        assert!(check.message().verify(&hand.key()).is_ok());
+    }
+}
+
+/// Packets of 576 octets pass everywhere: 548 are left for the message. [rfc8489-6.1-6]
+/// [rfc8489-6.1-8]
+#[test]
+fn no_check_or_answer_is_too_long_for_a_path_of_576_octets() {
+    let (mut world, party, mut hand) = one(Role::Controlling);
+    hand.own.ufrag = "u".repeat(256);
+    world.respond(hand.address, hand.answering());
+    world.set_remote(party, &hand.plain());
+    world.reach(party, AgentState::Completed, ms(1_000));
+    let many = hand.check_with(|message| {
+        (0x7F00..0x7F20).fold(message, |message, kind| message.u32(AttributeType(kind), 1))
+    });
+    world.deliver(addr(PEER), addr(BASE), &many);
+    let ours: Vec<_> = world.log.iter().filter(|packet| packet.from == addr(BASE)).collect();
+    assert!(ours.iter().any(|packet| packet.code() == 420));
+    assert!(ours.iter().any(|packet| packet.nominates()));
+    assert!(ours.iter().all(|packet| packet.octets.len() < 548));
 }
 
 /// [rfc8445-7.3.1.4-2]

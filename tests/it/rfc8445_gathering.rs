@@ -403,7 +403,30 @@ fn an_alternate_server_is_not_followed() {
     }
 }
 
-/// [rfc8445-5.1.1.2-7] [rfc8445-14.2-4]
+/// A server that answers with an error is left alone, and what it was asked fits anywhere.
+/// [rfc8489-6.3.4-2b] [rfc8489-6.3.4-3] [rfc8489-6.1-6] [rfc8489-6.1-8] [rfc8489-16.1.2-1]
+#[test]
+fn a_server_in_trouble_is_not_asked_again() {
+    let mut world = World::new();
+    let software = "\u{10348}".repeat(200);
+    let mut config = EndpointConfig::default();
+    config.software = Some(software);
+    let node = world.node(config);
+    world.udp(node, "10.0.0.1:1000");
+    world.server(node, Server::stun(addr(SERVER)));
+    world.respond(addr(SERVER), |request| {
+        vec![encode(MessageClass::Error, request.id(), |m| m.error_code(500, "").fingerprint())]
+    });
+    world.agent(node, AgentConfig::new(Role::Controlling));
+    world.run_for(ms(60_000));
+    let asked = world.requests_from("10.0.0.1:1000");
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].message().software().is_some());
+    assert!((500..548).contains(&asked[0].octets.len()));
+    assert!(has_completed(&world));
+}
+
+/// [rfc8445-14.2-4]
 #[test]
 fn gathering_starts_one_transaction_at_a_time() {
     let mut world = World::new();

@@ -311,7 +311,7 @@ fn a_new_pair_waits_or_is_frozen_by_its_foundation() {
     assert_eq!(state_of(&world, agent, "203.0.113.9:99"), PairStateKind::Waiting);
 }
 
-/// [rfc8838-13-2] [rfc8838-13-4] [rfc8838-13-6] [rfc8840-3.2-1]
+/// [rfc8838-13-2] [rfc8838-13-4] [rfc8838-13-6] [rfc8840-3.2-1] [rfc8840-4.3.3-3a]
 #[test]
 fn the_end_of_gathering_is_told_once_and_last() {
     for role in [Role::Controlling, Role::Controlled] {
@@ -367,7 +367,7 @@ fn ice_concludes_without_end_of_candidates() {
     world.reach(agent, AgentState::Completed, ms(500));
 }
 
-/// [rfc8838-17-1a] [rfc8838-17-1b] [rfc8840-4.4-12] [rfc8840-4.4-13a] [rfc8840-4.4-13b]
+/// [rfc8838-17-1a] [rfc8838-17-1b] [rfc8840-4.4-12]
 #[test]
 fn candidates_are_described_component_by_component() {
     let mut world = World::new();

@@ -84,11 +84,11 @@ fn cite(text: &str, path: &str, tests: bool, all: &mut Vec<Citation>) {
     }
 }
 
-/// What stands in brackets and looks like a clause id.
+/// What stands in brackets and looks like a clause id. A path of Rust in an array is none.
 fn ids(line: &str) -> impl Iterator<Item = &str> {
     line.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(id, _)| id).filter(|id| {
         let number =
             id.strip_prefix("rfc").is_some_and(|id| id.starts_with(|c: char| c.is_ascii_digit()));
-        number || id.starts_with("mdns-ice-candidates-")
+        (number && !id.contains("::")) || id.starts_with("mdns-ice-candidates-")
     })
 }
