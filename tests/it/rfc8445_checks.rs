@@ -1,7 +1,6 @@
 //! Connectivity checks and their answers. [RFC 8445 §7, §16]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use floe::candidate::{CandidateKind, priority};
 use floe::config::{AgentConfig, CheckBackoff, EndpointConfig, Role};

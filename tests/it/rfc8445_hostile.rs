@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use floe::candidate::{CandidateKind, priority};
-use floe::config::{AgentConfig, CheckBackoff, EndpointConfig, Role};
-use floe::event::PairFailure;
-use floe::stats::{AgentStats, PairStateKind};
-use floe::stun::{AttributeType, IntegrityKey, MessageClass, TransactionId};
-use floe::{AgentState, ComponentId, DropReason, Socket};
+use floe::config::{AgentConfig, CheckBackoff, Role};
+use floe::stats::PairStateKind;
+use floe::stun::{MessageClass, TransactionId};
+use floe::{AgentState, ComponentId, DropReason};
 
-use crate::harness::{Hand, Outcome, Packet, Party, World, addr, distinct_ids, encode, host, ms};
+use crate::harness::{Hand, Outcome, Packet, World, addr, distinct_ids, encode, host, ms};
 use crate::rfc8445_checks::*;
 
 /// Every bit of a check matters: whatever is flipped, nothing changes and nothing is confirmed.
