@@ -53,7 +53,7 @@ impl World {
         let now = Instant::from_millis(1_000);
         let mut endpoint = Endpoint::new(now, Arc::new(EndpointConfig::default()), [how; 32]);
         let socket = endpoint.add_socket(now, Socket::udp(place(0)));
-        let role = if how % 2 == 0 { Role::Controlling } else { Role::Controlled };
+        let role = if how & 1 == 0 { Role::Controlling } else { Role::Controlled };
         let agent = endpoint.add_agent(now, AgentConfig::new(role));
         let mut world = Self { endpoint, agent, socket, now, asked: None };
         if how & 2 == 0 {

@@ -147,7 +147,7 @@ fn add<'b>(encoder: Encoder<'b>, input: &mut Input<'_>) -> Encoder<'b> {
 
 fn address(input: &mut Input<'_>) -> SocketAddr {
     let port = input.u16();
-    let ip = if port % 2 == 0 {
+    let ip = if port & 1 == 0 {
         IpAddr::from(input.array::<4>())
     } else {
         IpAddr::from(input.array::<16>())
