@@ -49,9 +49,9 @@ impl Stream {
     /// Words of key stream that one draw may use; a draw starts at a multiple of it.
     const STRIDE: u128 = 64;
 
-    /// The stream of `purpose` for `owner` (0: the endpoint itself).
-    pub(crate) fn new(owner: u32, purpose: Purpose) -> Self {
-        Self { number: (u64::from(owner) << 8) | purpose as u64, drawn: 0 }
+    /// The stream of `purpose` for `owner` (0: the endpoint itself; below 2^56).
+    pub(crate) fn new(owner: u64, purpose: Purpose) -> Self {
+        Self { number: (owner << 8) | purpose as u64, drawn: 0 }
     }
 
     /// Fills `out` (at most 256 octets) with fresh random octets.

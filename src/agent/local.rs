@@ -112,15 +112,52 @@ impl Local {
         self.assign_preferences();
     }
 
-    /// Adds a base that turned up later: below all others, until a restart sorts them anew.
-    pub(super) fn add_late_base(&mut self, config: &BaseConfig) -> Option<BaseId> {
-        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
-        let lowest = self.bases.iter().map(|base| base.local_preference).min();
+    /// A base whose socket is gone and that no candidate refers to: its place may be used again.
+    pub(super) fn free_base(&self) -> Option<BaseId> {
+        self.bases()
+            .find(|(id, base)| {
+                !base.usable && !self.candidates.iter().any(|candidate| candidate.base == *id)
+            })
+            .map(|(id, _)| id)
+    }
+
+    /// Adds a base that turned up later, at the place `free` if there is one: below all others,
+    /// until a restart sorts them anew.
+    pub(super) fn add_late_base(
+        &mut self,
+        config: &BaseConfig,
+        free: Option<BaseId>,
+    ) -> Option<BaseId> {
+        let usable = self.bases.iter().filter(|base| base.usable);
+        let lowest = usable.map(|base| base.local_preference).min();
         let mut base = Base::new(config);
         base.local_preference =
             lowest.map_or(u16::MAX, |lowest| lowest.saturating_sub(PREFERENCE_STEP).max(1));
+        if let Some(id) = free {
+            *self.bases.get_mut(usize::from(id.0))? = base;
+            return Some(id);
+        }
+        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
         self.bases.push(base);
         Some(id)
+    }
+
+    /// Forgets the candidates of earlier generations, once no pair of theirs is left. Returns where
+    /// each candidate went, by its old place.
+    pub(super) fn compact(&mut self, used: impl Fn(LocalId) -> bool) -> Vec<Option<LocalId>> {
+        let mut places = Vec::with_capacity(self.candidates.len());
+        let mut kept = 0u16;
+        for (place, candidate) in self.candidates.iter().enumerate() {
+            let keep = candidate.live || u16::try_from(place).is_ok_and(|id| used(LocalId(id)));
+            places.push(keep.then_some(LocalId(kept)));
+            kept += u16::from(keep);
+        }
+        let mut keep = places.iter().map(Option::is_some);
+        self.candidates.retain(|_| keep.next().unwrap_or(false));
+        for base in &mut self.bases {
+            base.candidate = base.candidate.and_then(|id| moved(&places, id));
+        }
+        places
     }
 
     /// Gives all usable bases their local preferences: families and interfaces interleaved,
@@ -342,8 +379,10 @@ impl Local {
     /// the generation before refer to them (`keep`), they are only put aside.
     /// [rfc8839-4.4.1.1.1-5a]
     pub(super) fn begin_generation(&mut self, keep: bool) {
+        let bases = &self.bases;
+        let usable = |id: BaseId| bases.get(usize::from(id.0)).is_some_and(|base| base.usable);
         for candidate in &mut self.candidates {
-            candidate.live = candidate.kind == CandidateKind::Host;
+            candidate.live = candidate.kind == CandidateKind::Host && usable(candidate.base);
         }
         if !keep {
             self.candidates.retain(|candidate| candidate.live);
@@ -366,6 +405,11 @@ impl Local {
         self.bases.shrink_to_fit();
         self.candidates.shrink_to_fit();
     }
+}
+
+/// Where a candidate is after [`Local::compact`].
+pub(super) fn moved(places: &[Option<LocalId>], id: LocalId) -> Option<LocalId> {
+    places.get(usize::from(id.0)).copied().flatten()
 }
 
 /// Interleaves the two families within the reliable bases: after every `(n4 + n6) / n4` one of

@@ -230,12 +230,14 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// Makes an agent. `number` is its own among all that the endpoint ever had: it tells its random
+    /// streams from all others.
     pub(crate) fn new(
         cx: &mut Context<'_>,
+        number: u64,
         config: Arc<AgentConfig>,
         bases: &[BaseConfig],
     ) -> Self {
-        let number = cx.id.index.wrapping_mul(0x1_0001).wrapping_add(cx.id.generation) | 1 << 31;
         let mut core = Core {
             role: config.role,
             tie_breaker: 0,
@@ -279,7 +281,11 @@ impl Agent {
     /// is no candidate before the next restart: with a lite agent that is any socket which comes
     /// after the agent. [rfc8838-13-6] [rfc8838-13-8] [rfc8839-4.4.1.3-2a]
     pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
-        let id = self.core.local.add_late_base(base)?;
+        let in_use = |id: BaseId| {
+            self.sessions().any(|session| session.pairs.iter().any(|(_, pair)| pair.base == id))
+        };
+        let free = self.core.local.free_base().filter(|id| !in_use(*id));
+        let id = self.core.local.add_late_base(base, free)?;
         if self.may_trickle(base.component) {
             self.add_host(cx, id, base);
         } else if base.signalled && self.core.config.policy == CandidatePolicy::All {
@@ -478,6 +484,24 @@ impl Agent {
     /// Our ufrag.
     pub(crate) fn ufrag(&self) -> &str {
         &self.session.local.ufrag
+    }
+
+    /// Draws other credentials: those of a new agent that another one has already.
+    pub(crate) fn redraw_credentials(&mut self, seed: &Seed) {
+        let credentials = self.core.new_credentials(seed);
+        self.session.local = session::LocalCredentials::new(&credentials);
+    }
+
+    /// The paths that are used though nobody checks them: both sides are lite.
+    pub(crate) fn unchecked_paths(&self) -> Vec<(BaseId, SocketAddr)> {
+        if !self.core.is_lite() || !self.session.remote_lite {
+            return Vec::new();
+        }
+        let pairs = self.session.pairs.iter().filter(|(_, pair)| pair.valid.is_some());
+        let path = |(_, pair): (_, &pair::Pair)| {
+            Some((pair.base, self.session.remote(pair.remote)?.address))
+        };
+        pairs.filter_map(path).collect()
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation};
+use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
 use crate::config::{AgentConfig, Limits};
 use crate::net::{ComponentId, Protocol, canonical};
 use crate::stun::IntegrityKey;
@@ -70,7 +70,7 @@ impl Foundations {
 #[derive(Clone, Debug)]
 pub(super) struct RemoteStream {
     pub(super) ufrag: Box<str>,
-    pub(super) password: Box<str>,
+    pub(super) password: Secret,
     /// Keyed once, used for all checks. [rfc8489-9.1.1-p1]
     pub(super) key: IntegrityKey,
     candidates: Vec<RemoteCandidate>,
@@ -99,7 +99,7 @@ impl RemoteStream {
     pub(super) fn new(credentials: &Credentials) -> Self {
         Self {
             ufrag: credentials.ufrag.as_str().into(),
-            password: credentials.password.as_str().into(),
+            password: Secret(credentials.password.as_str().into()),
             key: IntegrityKey::short_term(credentials.password.as_bytes()),
             candidates: Vec::new(),
             ended: false,
@@ -108,7 +108,7 @@ impl RemoteStream {
     }
 
     pub(super) fn is(&self, credentials: &Credentials) -> bool {
-        *self.ufrag == *credentials.ufrag && *self.password == *credentials.password
+        *self.ufrag == *credentials.ufrag && *self.password.0 == *credentials.password
     }
 
     pub(super) fn get(&self, id: RemoteId) -> Option<&RemoteCandidate> {

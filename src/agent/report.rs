@@ -48,7 +48,7 @@ impl Agent {
             mid: Some(stream.to_string()),
             credentials: Some(Credentials {
                 ufrag: local.ufrag.to_string(),
-                password: local.password.to_string(),
+                password: local.password.0.to_string(),
             }),
             end_of_candidates: !self.core.gathering,
             ..StreamDescription::default()

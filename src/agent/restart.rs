@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::sdp::Description;
 use crate::time::Instant;
 
+use super::local::moved;
 use super::remote::RemoteStream;
 use super::session::Session;
 use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragChange};
@@ -214,12 +215,29 @@ impl Agent {
             previous.close(&mut self.core);
             self.core.ufrags.push(UfragChange::Removed(previous.local.ufrag));
             self.core.forgot = true;
+            self.session.compact_local(&mut self.core);
         }
         self.previous_until = None;
     }
 }
 
 impl Session {
+    /// Forgets local candidates that no generation has any more.
+    fn compact_local(&mut self, core: &mut super::Core) {
+        let pairs = &self.pairs;
+        let places = core.local.compact(|id| {
+            pairs.iter().any(|(_, pair)| {
+                pair.local == id || pair.valid.as_ref().is_some_and(|valid| valid.local == id)
+            })
+        });
+        for (_, pair) in self.pairs.iter_mut() {
+            pair.local = moved(&places, pair.local).unwrap_or(pair.local);
+            if let Some(valid) = &mut pair.valid {
+                valid.local = moved(&places, valid.local).unwrap_or(valid.local);
+            }
+        }
+    }
+
     /// Both sides are lite: nobody checks, and the pairs of equal families are simply used, the
     /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b]
     fn pair_lite_with_lite(&mut self, core: &mut super::Core, cx: &mut Context<'_>) {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::candidate::Credentials;
+use crate::candidate::{Credentials, Secret};
 use crate::config::Role;
 use crate::event::PairFailure;
 use crate::net::ComponentId;
@@ -20,7 +20,7 @@ use super::{Core, Generation};
 #[derive(Clone, Debug)]
 pub(super) struct LocalCredentials {
     pub(super) ufrag: Box<str>,
-    pub(super) password: Box<str>,
+    pub(super) password: Secret,
     pub(super) key: IntegrityKey,
 }
 
@@ -28,7 +28,7 @@ impl LocalCredentials {
     pub(super) fn new(credentials: &Credentials) -> Self {
         Self {
             ufrag: credentials.ufrag.as_str().into(),
-            password: credentials.password.as_str().into(),
+            password: Secret(credentials.password.as_str().into()),
             key: IntegrityKey::short_term(credentials.password.as_bytes()),
         }
     }

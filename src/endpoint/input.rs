@@ -42,7 +42,7 @@ impl Endpoint {
         from: SocketAddr,
         datagram: &'b [u8],
     ) -> Received<'b> {
-        if self.sockets.get(socket.0 as usize).is_none_or(Option::is_none) {
+        if !self.sockets.iter().any(|(known, _)| *known == socket) {
             return Received::Dropped(DropReason::UnknownSocket);
         }
         let class = Class::of(datagram);
@@ -258,6 +258,18 @@ impl Endpoint {
                     self.gatherer.handle_response(self.now, socket, from, message, &config)?;
                 self.take_gathered(gathered);
                 Ok(())
+            }
+        }
+    }
+
+    /// Two lite agents check nothing: the data of their signalled addresses is theirs.
+    /// [rfc8445-12.2-1]
+    pub(super) fn track_unchecked(&mut self, index: usize) {
+        let agent = self.slots.get(index).and_then(|slot| slot.agent.as_ref());
+        for (base, from) in agent.map(|agent| agent.unchecked_paths()).unwrap_or_default() {
+            let socket = self.slots.get(index).and_then(|slot| slot.socket_of(base));
+            if let Some(socket) = socket {
+                self.track(index, socket, from, base);
             }
         }
     }

@@ -77,7 +77,10 @@ pub struct Endpoint {
     now: Instant,
     config: Arc<EndpointConfig>,
     seed: Seed,
-    sockets: Vec<Option<Socket>>,
+    sockets: Vec<(SocketId, Socket)>,
+    next_socket: u32,
+    /// How many agents there ever were.
+    agents_made: u64,
     gatherer: Gatherer,
     slots: Vec<Slot>,
     routes: Routes,
@@ -103,6 +106,8 @@ impl Endpoint {
             config,
             seed,
             sockets: Vec::new(),
+            next_socket: 0,
+            agents_made: 0,
             gatherer: Gatherer::new(),
             slots: Vec::new(),
             deadlines: Deadlines::default(),
@@ -118,10 +123,11 @@ impl Endpoint {
     /// theirs if they still gather, else with the next restart.
     pub fn add_socket(&mut self, now: Instant, socket: Socket) -> SocketId {
         self.clock(now);
-        let id = SocketId(u32::try_from(self.sockets.len()).unwrap_or(u32::MAX));
+        let id = SocketId(self.next_socket);
+        self.next_socket = self.next_socket.saturating_add(1);
         self.gatherer.add_socket(id, socket.address);
         let base = base_of(&socket);
-        push_exact(&mut self.sockets, Some(socket));
+        push_exact(&mut self.sockets, (id, socket));
         for index in 0..self.slots.len() {
             let wanted =
                 self.slots.get(index).and_then(|slot| slot.agent.as_ref()).is_some_and(|agent| {
@@ -129,8 +135,10 @@ impl Endpoint {
                 });
             if wanted {
                 self.with_agent(index, |agent, cx, slot| {
-                    if agent.add_base(cx, &base).is_some() {
-                        slot.push(id);
+                    let Some(base) = agent.add_base(cx, &base) else { return };
+                    match slot.get_mut(usize::from(base.0)) {
+                        Some(place) => *place = id,
+                        None => slot.push(id),
                     }
                 });
             }
@@ -141,9 +149,7 @@ impl Endpoint {
     /// Removes a local base: its pairs fail.
     pub fn remove_socket(&mut self, now: Instant, id: SocketId) {
         self.clock(now);
-        if let Some(socket) = self.sockets.get_mut(id.0 as usize) {
-            *socket = None;
-        }
+        self.sockets.retain(|(known, _)| *known != id);
         self.gatherer.remove_socket(id);
         for index in 0..self.slots.len() {
             let base = self.slots.get(index).and_then(|slot| slot.base_of(id));
@@ -179,7 +185,11 @@ impl Endpoint {
         let id = AgentId { index: u32::try_from(index).unwrap_or(u32::MAX), generation };
         let (sockets, bases) = self.bases_for(&config);
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
-        let agent = Core::new(&mut cx, config, &bases);
+        self.agents_made += 1;
+        let mut agent = Core::new(&mut cx, self.agents_made, config, &bases);
+        while self.routes.agent_of_ufrag(agent.ufrag().as_bytes()).is_some() {
+            agent.redraw_credentials(&self.seed);
+        }
         self.routes.add_ufrag(agent.ufrag(), id.index);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.span = tracing::info_span!("agent", %id);
@@ -191,7 +201,9 @@ impl Endpoint {
     }
 
     fn free_slot(&mut self) -> (usize, u32) {
-        let free = self.slots.iter().position(|slot| slot.agent.is_none());
+        // A place whose generations are used up is left alone: ids are never given twice.
+        let free =
+            self.slots.iter().position(|slot| slot.agent.is_none() && slot.generation < u32::MAX);
         if let Some(index) = free {
             let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
             return (index, generation);
@@ -215,9 +227,8 @@ impl Endpoint {
     fn bases_for(&self, config: &AgentConfig) -> (Vec<SocketId>, Vec<BaseConfig>) {
         let mut sockets = Vec::new();
         let mut bases = Vec::new();
-        for (index, socket) in self.sockets.iter().enumerate() {
-            let id = SocketId(u32::try_from(index).unwrap_or(u32::MAX));
-            let Some(socket) = socket else { continue };
+        for (id, socket) in &self.sockets {
+            let id = *id;
             if uses_socket(config, id) && has_component(config, socket.component) {
                 sockets.push(id);
                 bases.push(base_of(socket));

@@ -92,6 +92,7 @@ impl<'a> AgentMut<'a> {
         let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
             agent.set_remote_description(cx, description)
         });
+        self.endpoint.track_unchecked(self.id.index as usize);
         self.endpoint.follow_restart(self.id.index as usize);
         outcome.unwrap_or(Err(DescriptionRejected::Closed))
     }

@@ -12,6 +12,7 @@ mod demux;
 mod fuzz_seeds;
 mod harness;
 mod lite;
+mod long_life;
 mod rfc5769;
 mod rfc7675;
 mod rfc8421;
