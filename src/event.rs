@@ -19,7 +19,8 @@ pub enum AgentState {
     Completed,
     /// The selected pair of a component stopped answering; this may pass.
     Disconnected,
-    /// No pair works for some component; only a restart helps.
+    /// No data stream has a pair that works for each of its components; only a restart helps.
+    /// [RFC 8445 §6.1.3]
     Failed,
     /// Closed by the application.
     Closed,

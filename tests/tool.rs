@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
 )]
 #![cfg(feature = "cli")]
 

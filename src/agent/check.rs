@@ -77,22 +77,20 @@ impl Session {
         now >= self.next_check && self.has_next(core)
     }
 
-    fn retransmit(
-        &mut self,
-        core: &mut Core,
-        cx: &Context<'_>,
-        buf: &mut [u8],
-    ) -> Option<Outgoing> {
+    fn retransmit(&mut self, core: &Core, cx: &Context<'_>, buf: &mut [u8]) -> Option<Outgoing> {
         loop {
             let index = self.checks.iter().position(|check| check.resend)?;
             let check = self.checks.get_mut(index)?;
             check.resend = false;
             let check = check.clone();
-            if !self.spend_budget(&check, buf.len().min(160), core) {
-                self.fail_pair(check.pair, PairFailure::Budget, core);
-                continue;
-            }
-            if let Some(len) = self.encode_check(&check, core, buf) {
+            let Some(len) = self.encode_check(&check, core, buf) else { continue };
+            if !self.spend_budget(&check, len, core) {
+                // No more goes out, but an answer that is on its way may still come.
+                if let Some(check) = self.checks.get_mut(index) {
+                    check.refused.get_or_insert(PairFailure::Budget);
+                    check.timing = ClientTransaction::start(cx.now, &super::SENT_ONCE);
+                }
+            } else {
                 self.note_sent(check.pair, cx.now);
                 let (base, to) = (check.base, check.to);
                 return Some(Outgoing { base, to, len, started: None, paced: false });
@@ -372,7 +370,7 @@ impl Session {
                 TransactionStep::TimedOut => {
                     let check = self.checks.remove(index);
                     core.ended.push(check.id);
-                    self.timed_out(&check, core, cx);
+                    self.timed_out(&check, core);
                     index = 0;
                 }
             }
@@ -384,12 +382,17 @@ impl Session {
     fn retry(&mut self, id: PairId, kind: CheckKind, core: &mut Core, cx: &Context<'_>) {
         let Some(pair) = self.pairs.get(id) else { return };
         let nominating = self.components.iter().any(|c| c.nominating == Some(id));
+        if self.is_nomination_hopeless(id, core, cx.now) {
+            self.fail_pair(id, PairFailure::Timeout, core);
+            self.trace(id, core, "pair failed: nomination not answered");
+            return;
+        }
         let again = match (kind, pair.state) {
             (CheckKind::Nomination(_), PairState::Succeeded) => nominating,
             (CheckKind::Connectivity, PairState::InProgress { since }) => {
                 if cx.now >= since + core.config.patience {
                     self.fail_pair(id, PairFailure::Timeout, core);
-                    self.trace(id, core, cx, "pair failed: timeout");
+                    self.trace(id, core, "pair failed: timeout");
                     return;
                 }
                 true
@@ -410,7 +413,7 @@ impl Session {
     }
 
     /// A transaction ended without an answer. [rfc8445-7.2.5.2.3-1] [rfc8489-9.1.4-3]
-    fn timed_out(&mut self, check: &Check, core: &mut Core, cx: &Context<'_>) {
+    fn timed_out(&mut self, check: &Check, core: &mut Core) {
         let reason = check.refused.unwrap_or(PairFailure::Timeout);
         let Some(pair) = self.pairs.get(check.pair) else { return };
         let other = self.checks.iter().any(|other| other.pair == check.pair);
@@ -427,7 +430,7 @@ impl Session {
         };
         if fails {
             self.fail_pair(check.pair, reason, core);
-            self.trace(check.pair, core, cx, "pair failed: no answer");
+            self.trace(check.pair, core, "pair failed: no answer");
         }
     }
 
@@ -448,11 +451,14 @@ impl Session {
             .ok_or(DropReason::UnknownTransaction)?;
         let check = self.checks.get(index).ok_or(DropReason::UnknownTransaction)?.clone();
         let authenticated = self.authenticate(index, message)?;
-        // Mirrored addresses, or the pair fails. [rfc8445-7.2.5.2.1-1] [rfc8445-7.2.5.2.1-2a]
-        // [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
+        // Mirrored addresses, or the pair fails. A pair that works is not given up for a copy that
+        // somebody sends from elsewhere: it gains nothing by it. [rfc8445-7.2.5.2.1-1]
+        // [rfc8445-7.2.5.2.1-2a] [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
         if check.base != base || check.to != from {
-            self.finish(index, core);
-            self.fail_pair(check.pair, PairFailure::Asymmetric, core);
+            if self.pairs.get(check.pair).is_none_or(|pair| pair.valid.is_none()) {
+                self.finish(index, core);
+                self.fail_pair(check.pair, PairFailure::Asymmetric, core);
+            }
             return Err(DropReason::Asymmetric);
         }
         let understood = authenticated.unknown_required(super::is_known).next().is_none();
@@ -473,7 +479,7 @@ impl Session {
                 let Some(mapped) = mapped else {
                     // It cannot be used, so the transaction fails. [rfc8489-6.3.3-p1]
                     self.finish(index, core);
-                    self.check_refused(&check, PairFailure::Refused(0), core, cx);
+                    self.check_refused(&check, PairFailure::Refused(0), core);
                     return Err(DropReason::MissingAttribute);
                 };
                 self.sample_rtt(&check, now);
@@ -579,13 +585,13 @@ impl Session {
         if was_open {
             self.unqueue(check.pair);
             self.unfreeze(foundation);
-            self.trace(check.pair, core, cx, "pair is valid");
+            self.trace(check.pair, core, "pair is valid");
         }
         if moved {
             self.renominate_moved(component, check.pair, core, cx);
         }
         if recovered {
-            self.trace(check.pair, core, cx, "pair answers again");
+            self.trace(check.pair, core, "pair answers again");
         }
         match (check.kind, core.role) {
             // [rfc8445-7.2.5.3.4-p1]
@@ -643,26 +649,20 @@ impl Session {
             // Only an authenticated one comes here. [rfc7675-5.2-p1]
             403 => {
                 self.fail_pair(check.pair, PairFailure::ConsentLost, core);
-                self.trace(check.pair, core, cx, "peer revoked its consent");
+                self.trace(check.pair, core, "peer revoked its consent");
             }
-            code => self.check_refused(check, PairFailure::Refused(code), core, cx),
+            code => self.check_refused(check, PairFailure::Refused(code), core),
         }
     }
 
     /// An error is the end of the transaction, and no error has the check sent again.
     /// [rfc8445-7.2.5.2.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1] [rfc8489-6.3.4-2b]
     /// [rfc8489-6.3.4-3] [rfc8489-14.8-8]
-    fn check_refused(
-        &mut self,
-        check: &Check,
-        reason: PairFailure,
-        core: &mut Core,
-        cx: &Context<'_>,
-    ) {
+    fn check_refused(&mut self, check: &Check, reason: PairFailure, core: &mut Core) {
         match check.kind {
             CheckKind::Connectivity | CheckKind::Nomination(_) => {
                 self.fail_pair(check.pair, reason, core);
-                self.trace(check.pair, core, cx, "pair failed: refused");
+                self.trace(check.pair, core, "pair failed: refused");
             }
             // No consent comes of it, but consent lasts until it expires.
             CheckKind::Consent | CheckKind::Verification => {}
@@ -683,15 +683,14 @@ impl Session {
         }
         let Some(pair) = self.pairs.get_mut(check.pair) else { return };
         match pair.state {
+            // It stays valid, and is checked again in the new role.
             PairState::Succeeded => {}
             PairState::Frozen
             | PairState::Waiting
             | PairState::InProgress { .. }
-            | PairState::Failed(_) => {
-                pair.state = PairState::Waiting;
-                self.trigger(check.pair);
-            }
+            | PairState::Failed(_) => pair.state = PairState::Waiting,
         }
+        self.trigger(check.pair);
     }
 
     /// The network said that `to` cannot be reached from `base`. It is only a hint that anybody

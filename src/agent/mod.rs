@@ -655,7 +655,7 @@ impl Agent {
         let state = self.compute_state(cx.now);
         if state != self.state {
             self.state = state;
-            tracing::info!(agent = %cx.id, ?state, "state");
+            tracing::info!(?state, "state");
             cx.events.push_back(Event::State { agent: cx.id, state });
         }
     }
@@ -868,7 +868,7 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
         match step {
             ConsentStep::Fresh => return,
             ConsentStep::Silent => {
-                session.trace(id, core, cx, "pair does not answer");
+                session.trace(id, core, "pair does not answer");
                 if selected {
                     session.reopen(component, core);
                 }
@@ -882,7 +882,7 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
             // [rfc7675-5.1-8] [rfc7675-5.1-13]
             ConsentStep::Expired => {
                 session.fail_pair(id, PairFailure::ConsentLost, core);
-                session.trace(id, core, cx, "consent expired");
+                session.trace(id, core, "consent expired");
                 return;
             }
         }

@@ -12,6 +12,9 @@ use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::session::{ChecklistState, Session};
 use super::{Context, Core};
 
+/// How long a nomination is repeated when another pair could be nominated in its place.
+const NOMINATION_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long after a selection the nominations of a peer that nominates every pair count by
 /// priority; later ones are deliberate, and the newest counts.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -44,10 +47,11 @@ impl Session {
         let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
         if let Some(component) = self.component_mut(component) {
             component.nominating = Some(id);
+            component.nominating_since = cx.now;
         }
         self.nominations = self.nominations.saturating_add(1);
         self.trigger(id);
-        self.trace(id, core, cx, "nominating");
+        self.trace(id, core, "nominating");
     }
 
     /// The value of the NOMINATION attribute, if renomination is in use; 24 bits.
@@ -137,6 +141,21 @@ impl Session {
         }
     }
 
+    /// Whether a nomination has gone unanswered for long while another pair could be nominated.
+    /// [rfc8445-7.2.5.3.4-1]
+    pub(super) fn is_nomination_hopeless(&self, id: PairId, core: &Core, now: Instant) -> bool {
+        let component = self.components.iter().find(|known| known.nominating == Some(id));
+        component.is_some_and(|component| {
+            let other = |(other, pair): (PairId, &Pair)| {
+                other != id && pair.valid.as_ref().is_some_and(|valid| valid.consent.is_fresh(now))
+            };
+            core.role == Role::Controlling
+                && component.selected != Some(id)
+                && now >= component.nominating_since + NOMINATION_PATIENCE
+                && self.valid_pairs(component.id).any(other)
+        })
+    }
+
     /// Our nominating check was answered. [rfc8445-7.2.5.3.4-p1]
     pub(super) fn nomination_succeeded(
         &mut self,
@@ -210,7 +229,7 @@ impl Session {
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         if let Some(selected) = self.describe_pair(id, core) {
-            self.trace(id, core, cx, "pair selected");
+            self.trace(id, core, "pair selected");
             cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
         }
         if self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))

@@ -14,7 +14,7 @@ use crate::time::Instant;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
 use super::remote::{Foundations, RemoteCandidate, RemoteId, RemoteStream};
-use super::{Context, Core, Generation};
+use super::{Core, Generation};
 
 /// Our own credentials in one generation. [rfc8445-5.3-6] [rfc8839-5.4-3]
 #[derive(Clone, Debug)]
@@ -71,6 +71,7 @@ pub(super) struct Component {
     pub(super) selected_since: Instant,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
+    pub(super) nominating_since: Instant,
     /// A pair was nominated in this generation. Where renomination is not known to both sides,
     /// that was the last one. [rfc8445-8.1.1-3]
     pub(super) concluded: bool,
@@ -171,6 +172,7 @@ impl Session {
                     selected: None,
                     selected_since: now,
                     nominating: None,
+                    nominating_since: now,
                     concluded: false,
                     newest: None,
                     sendable: false,
@@ -413,7 +415,7 @@ impl Session {
     }
 
     /// Logs a change of a pair at DEBUG.
-    pub(super) fn trace(&self, id: PairId, core: &Core, cx: &Context<'_>, what: &str) {
+    pub(super) fn trace(&self, id: PairId, core: &Core, what: &str) {
         let Some(pair) = self.pairs.get(id) else { return };
         let (Some(base), Some(remote)) = (core.local.base(pair.base), self.remote(pair.remote))
         else {
@@ -422,6 +424,6 @@ impl Session {
         let show = core.config.log_addresses;
         let local = crate::net::Redacted { address: base.address, show };
         let remote = crate::net::Redacted { address: remote.address, show };
-        tracing::debug!(agent = %cx.id, component = %pair.component, %local, %remote, "{what}");
+        tracing::debug!(component = %pair.component, %local, %remote, "{what}");
     }
 }

@@ -49,6 +49,8 @@ struct Slot {
     ready: bool,
     /// In the pacer's queue: a new check waits for its turn.
     paced: bool,
+    /// What the agent logs stands in this span.
+    span: tracing::Span,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +182,7 @@ impl Endpoint {
         let agent = Core::new(&mut cx, config, &bases);
         self.routes.add_ufrag(agent.ufrag(), id.index);
         if let Some(slot) = self.slots.get_mut(index) {
+            slot.span = tracing::info_span!("agent", %id);
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
         }
@@ -201,6 +204,7 @@ impl Endpoint {
             gathering: None,
             ready: false,
             paced: false,
+            span: tracing::Span::none(),
         };
         push_exact(&mut self.slots, slot);
         (self.slots.len() - 1, 0)
@@ -494,8 +498,10 @@ impl Endpoint {
             generation: slot.generation,
         };
         let agent = slot.agent.as_deref_mut()?;
+        let entered = slot.span.enter();
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
         let result = call(agent, &mut cx, &mut slot.bases);
+        drop(entered);
         while let Some(transaction) = agent.take_ended() {
             self.routes.remove_transaction(transaction);
         }
@@ -557,6 +563,7 @@ impl Endpoint {
         let mut flows = core::mem::take(&mut slot.flows);
         flows.retain(|(socket, from)| self.routes.remove_flow(*socket, *from, id.index));
         slot.bases = Vec::new();
+        slot.span = tracing::Span::none();
         slot.gathering = None;
         slot.generation = slot.generation.wrapping_add(1);
         slot.paced = false;

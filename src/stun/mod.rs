@@ -51,3 +51,17 @@ const MAX_TEXT_SENT: usize = 508;
 fn fingerprint(before: &[u8]) -> u32 {
     crc32fast::hash(before) ^ FINGERPRINT_XOR
 }
+
+#[cfg(test)]
+mod tests {
+    /// [rfc8489-14.7-p1]
+    #[test]
+    fn the_fingerprint_is_the_crc_of_the_crc_crate() {
+        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+        let octets: Vec<u8> = (0..=255).cycle().take(1_000).collect();
+        for len in 0..octets.len() {
+            let before = &octets[..len];
+            assert_eq!(super::fingerprint(before), crc.checksum(before) ^ 0x5354_554e);
+        }
+    }
+}

@@ -9,6 +9,7 @@
 
 mod agent_sdp;
 mod demux;
+mod fuzz_seeds;
 mod harness;
 mod lite;
 mod rfc5769;
@@ -17,6 +18,7 @@ mod rfc8421;
 mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8445_hostile;
 mod rfc8445_nomination;
 mod rfc8445_restart;
 mod rfc8445_roles;

@@ -7,7 +7,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
-    clippy::print_stderr
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
 )]
 
 #[macro_use]

@@ -1,0 +1,393 @@
+//! The structure of the tree: who may know whom, how long things are, what must not be left behind.
+//!
+//! A finding is printed as `file:line: what is wrong; what to do`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "tidy/scanner.rs"]
+mod scanner;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use scanner::{code, functions, tokens};
+
+/// The most lines of a file.
+const FILE_LINES: usize = 900;
+/// The most lines of a function.
+const FUNCTION_LINES: usize = 100;
+
+/// One file of the tree.
+struct File {
+    /// From the root, with `/`.
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn is_under(&self, places: &[&str]) -> bool {
+        places.iter().any(|place| self.path.starts_with(place))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text files below `places`, by path.
+fn files(places: &[&str]) -> Vec<File> {
+    let mut found = Vec::new();
+    for place in places {
+        collect(&root().join(place), &mut found);
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn collect(place: &Path, found: &mut Vec<File>) {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    if ["target", "corpus", "artifacts", ".git"].contains(&name.as_ref()) {
+        return;
+    }
+    if !place.exists() {
+        return;
+    }
+    if place.is_dir() {
+        for entry in fs::read_dir(place).unwrap() {
+            collect(&entry.unwrap().path(), found);
+        }
+    } else if let Ok(text) = fs::read_to_string(place) {
+        let path = place.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        found.push(File { path, text });
+    }
+}
+
+fn rust(places: &[&str]) -> Vec<File> {
+    let mut files = files(places);
+    files.retain(|file| Path::new(&file.path).extension().is_some_and(|ending| ending == "rs"));
+    assert!(!files.is_empty(), "no Rust in {places:?}");
+    files
+}
+
+/// All that is Rust here.
+fn all_rust() -> Vec<File> {
+    rust(&["src", "tests", "examples", "fuzz", "interop"])
+}
+
+fn report(findings: &[String]) {
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
+/// The lines whose code has one of the token sequences `patterns`, such as `["crate", ":", ":"]`.
+fn lines_with(file: &File, patterns: &[&[&str]]) -> Vec<(usize, String)> {
+    let code = code(&file.text);
+    let tokens = tokens(&code);
+    let mut found = Vec::new();
+    for at in 0..tokens.len() {
+        for pattern in patterns {
+            let here = tokens[at..].iter().take(pattern.len()).map(|(_, token)| *token);
+            if here.eq(pattern.iter().copied()) {
+                found.push((tokens[at].0, pattern.concat()));
+            }
+        }
+    }
+    found
+}
+
+/// One finding for each line of the files that has one of the patterns.
+fn forbid(files: &[File], patterns: &[&[&str]], why: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in files {
+        for (line, what) in lines_with(file, patterns) {
+            findings.push(format!("{}:{line}: `{what}` {why}", file.path));
+        }
+    }
+    findings
+}
+
+#[test]
+fn the_core_knows_no_socket_clock_runtime_or_entropy() {
+    const TRANSPORTS: [&str; 2] = ["src/signaling/lines.rs", "src/signaling/memory.rs"];
+    let mut core = rust(&["src"]);
+    core.retain(|file| !file.is_under(&["src/driver/", "src/bin/"]) && !file.is_under(&TRANSPORTS));
+    let mut findings = forbid(
+        &core,
+        &[
+            &["SystemTime"],
+            &["tokio"],
+            &["getrandom"],
+            &["socket2"],
+            &["netdev"],
+            &["UdpSocket"],
+            &["TcpStream"],
+            &["TcpListener"],
+        ],
+        "belongs to the driver; pass in what the core needs",
+    );
+    for file in &core {
+        let code = code(&file.text);
+        for (line, statement) in statements(&code) {
+            let of_std = statement.contains("std::time::");
+            if of_std && tokens(&statement).iter().any(|(_, word)| *word == "Instant") {
+                let what = "`std::time::Instant` is a clock; use `floe::Instant`";
+                findings.push(format!("{}:{line}: {what}", file.path));
+            }
+        }
+    }
+    report(&findings);
+}
+
+/// What stands between semicolons, on one line, with the line where it begins.
+fn statements(code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut line = 1;
+    for piece in code.split_inclusive(';') {
+        let blank = piece.len() - piece.trim_start().len();
+        let start = line + piece[..blank].matches('\n').count();
+        found.push((start, piece.split_whitespace().collect::<Vec<_>>().join(" ")));
+        line += piece.matches('\n').count();
+    }
+    found
+}
+
+#[test]
+fn stun_names_nothing_of_ice() {
+    let why = "is above STUN; hand in plain values";
+    let words: [&[&str]; 9] = [
+        &["candidate"],
+        &["agent"],
+        &["endpoint"],
+        &["gather"],
+        &["Candidate"],
+        &["Agent"],
+        &["AgentId"],
+        &["Endpoint"],
+        &["ComponentId"],
+    ];
+    report(&forbid(&rust(&["src/stun"]), &words, why));
+}
+
+#[test]
+fn the_agent_sees_bases_not_sockets() {
+    let why = "belongs to the endpoint; an agent has bases";
+    let words: [&[&str]; 6] = [
+        &["turn", ":", ":"],
+        &[":", ":", "turn"],
+        &["SocketId"],
+        &["Transmit"],
+        &["endpoint"],
+        &["gather"],
+    ];
+    report(&forbid(&rust(&["src/agent"]), &words, why));
+}
+
+#[test]
+fn the_driver_uses_the_public_interface_alone() {
+    const PRIVATE: [&str; 4] = ["agent", "endpoint", "gather", "rng"];
+    let mut findings = Vec::new();
+    for file in rust(&["src/driver", "src/bin"]) {
+        for (line, statement) in statements(&code(&file.text)) {
+            let squeezed = statement.replace(' ', "");
+            let named = PRIVATE.iter().find(|name| {
+                squeezed.contains(&format!("crate::{name}::"))
+                    || squeezed.contains(&format!("super::super::{name}::"))
+                    || (squeezed.contains("usecrate::{")
+                        && [format!("{{{name}::"), format!(",{name}::")]
+                            .iter()
+                            .any(|path| squeezed.contains(path)))
+            });
+            if let Some(name) = named {
+                let what = format!("`crate::{name}` is private; use what lib.rs re-exports");
+                findings.push(format!("{}:{line}: {what}", file.path));
+            }
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let findings: Vec<String> = all_rust()
+        .iter()
+        .map(|file| (file, file.text.lines().count()))
+        .filter(|(_, lines)| *lines > FILE_LINES)
+        .map(|(file, lines)| {
+            format!("{}:{lines}: over {FILE_LINES} lines; split it by what it does", file.path)
+        })
+        .collect();
+    report(&findings);
+}
+
+#[test]
+fn no_function_is_too_long() {
+    let mut findings = Vec::new();
+    for file in all_rust() {
+        for function in functions(&tokens(&code(&file.text))) {
+            if function.lines > FUNCTION_LINES {
+                let (name, lines) = (function.name, function.lines);
+                let what = format!("`{name}` has {lines} lines, over {FUNCTION_LINES}; split it");
+                findings.push(format!("{}:{}: {what}", file.path, function.line));
+            }
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    let macros: [&[&str]; 4] =
+        [&["todo", "!"], &["unimplemented", "!"], &["dbg", "!"], &["#", "[", "ignore"]];
+    let mut findings = forbid(&all_rust(), &macros, "is left over; finish it");
+    let words = [concat!("FIX", "ME"), concat!("TO", "DO")];
+    let mut places = all_rust();
+    places.extend(documents());
+    for file in &places {
+        for (number, line) in file.text.lines().enumerate() {
+            let mut parts = line.split(|c: char| !c.is_alphanumeric());
+            if parts.any(|part| words.contains(&part)) {
+                let line = number + 1;
+                findings.push(format!("{}:{line}: a note of work undone; do it", file.path));
+            }
+        }
+    }
+    report(&findings);
+}
+
+/// The driver's one timer and the tool's pauses are not a thread that waits for luck.
+#[test]
+fn nothing_sleeps_to_wait_for_something() {
+    const ON_PURPOSE: [&str; 2] = ["src/driver/run.rs", "src/bin/floe/demo.rs"];
+    let mut files = rust(&["src", "tests"]);
+    files.retain(|file| !ON_PURPOSE.contains(&file.path.as_str()));
+    report(&forbid(&files, &[&["sleep", "("]], "waits for luck; await the event itself"));
+}
+
+/// The documents and settings at the root.
+fn documents() -> Vec<File> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let path = entry.unwrap().path();
+        let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && ["md", "toml"].contains(&ending.as_str()) {
+            collect(&path, &mut found);
+        }
+    }
+    found.extend(files(&[".ci"]));
+    found
+}
+
+#[test]
+fn no_path_of_a_machine_is_named() {
+    let machines = [
+        concat!("/wo", "rk/"),
+        concat!("/fa", "rm/"),
+        concat!("/ro", "ot/"),
+        concat!("../sha", "red"),
+    ];
+    let mut places = files(&["src", "tests", "examples", "fuzz", "interop"]);
+    places.extend(documents());
+    let mut findings = Vec::new();
+    for file in &places {
+        for (number, line) in file.text.lines().enumerate() {
+            if let Some(path) = machines.iter().find(|path| line.contains(**path)) {
+                let line = number + 1;
+                let what = format!("`{path}` is of one machine; name it from the root of the tree");
+                findings.push(format!("{}:{line}: {what}", file.path));
+            }
+        }
+    }
+    report(&findings);
+}
+
+/// Follows the `mod`s of one crate root.
+fn reach(path: &Path, seen: &mut BTreeSet<PathBuf>) {
+    if !seen.insert(path.to_owned()) {
+        return;
+    }
+    let text = fs::read_to_string(path).unwrap();
+    let code = code(&text);
+    let tokens = tokens(&code);
+    let directory = match path.file_name().and_then(|name| name.to_str()) {
+        Some("lib.rs" | "main.rs" | "mod.rs") => path.parent().unwrap().to_owned(),
+        _ => path.with_extension(""),
+    };
+    for window in tokens.windows(3) {
+        let [(_, "mod"), (_, name), (_, ";")] = window else { continue };
+        let file = directory.join(format!("{name}.rs"));
+        let inner = directory.join(name).join("mod.rs");
+        let found = [file, inner].into_iter().find(|path| path.exists());
+        reach(&found.unwrap_or_else(|| panic!("{}: no file for `{name}`", path.display())), seen);
+    }
+}
+
+#[test]
+fn every_source_file_is_part_of_the_crate() {
+    let mut seen = BTreeSet::new();
+    reach(&root().join("src/lib.rs"), &mut seen);
+    reach(&root().join("src/bin/floe/main.rs"), &mut seen);
+    let findings: Vec<String> = rust(&["src"])
+        .iter()
+        .filter(|file| !seen.contains(&root().join(&file.path)))
+        .map(|file| format!("{}:1: no `mod` names it; name it or delete it", file.path))
+        .collect();
+    report(&findings);
+}
+
+#[test]
+fn the_readme_names_the_msrv() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "))
+        .unwrap_or_else(|| panic!("Cargo.toml:1: no rust-version; give one"))
+        .trim_matches('"');
+    let (line, wanted) = (readme.lines().count(), format!("Rust {version}."));
+    let said = readme.split("## MSRV").nth(1).unwrap_or_default();
+    assert!(said.contains(&wanted), "README.md:{line}: the MSRV is not \"{wanted}\"; say so");
+}
+
+#[test]
+fn every_exception_from_a_lint_has_a_reason() {
+    let mut findings = Vec::new();
+    for file in all_rust() {
+        let code = code(&file.text);
+        let tokens = tokens(&code);
+        for (at, window) in tokens.windows(3).enumerate() {
+            let [(line, "["), (_, "allow" | "expect"), (_, "(")] = window else { continue };
+            let mut attribute = tokens[at..].iter().take_while(|(_, token)| *token != "]");
+            if !attribute.any(|(_, token)| *token == "reason") {
+                let what = "an exception from a lint without a reason; add `reason = \"…\"`";
+                findings.push(format!("{}:{line}: {what}", file.path));
+            }
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn what_is_quoted_is_not_code() {
+    let odd = concat!(
+        "fn a() { let b = '{'; let c: &'static str = \"}\\\"{\"; } // {\n",
+        "fn d() { /* { /* } */ */ let e = r#\"\"{\"#; let f = '\\''; let g = b'}'; }\n",
+        "trait H { fn i(j: [u8; 2]); }\n",
+    );
+    let code = code(odd);
+    assert_eq!(code.lines().count(), odd.lines().count());
+    let found = functions(&tokens(&code));
+    let found: Vec<(&str, usize)> = found.iter().map(|f| (f.name.as_str(), f.lines)).collect();
+    assert_eq!(found, [("a", 1), ("d", 1)]);
+}
+
+#[test]
+fn a_forbidden_name_is_found_where_it_stands() {
+    let text = "// tokio\nuse tokio::net;\nlet a = \"tokio\";\n".to_owned();
+    let file = File { path: "x.rs".to_owned(), text };
+    let found = lines_with(&file, &[&["tokio"]]);
+    assert_eq!(found, [(2, "tokio".to_owned())]);
+}
