@@ -66,6 +66,8 @@ pub(super) struct LocalCandidate {
     server: Option<IpAddr>,
     /// Whether the peer is told of it: a local peer-reflexive one is not.
     pub(super) signalled: bool,
+    /// Its place among the candidates of this generation, in the order in which they were found.
+    pub(super) place: u16,
     /// False for one of an earlier generation that was not found again.
     live: bool,
 }
@@ -80,6 +82,7 @@ pub(super) struct Local {
     bases: Vec<Base>,
     candidates: Vec<LocalCandidate>,
     next_foundation: u16,
+    next_place: u16,
 }
 
 impl Local {
@@ -246,6 +249,7 @@ impl Local {
             }
         };
         let foundation = self.foundation(kind, base.address.ip(), server);
+        let place = self.take_place();
         self.candidates.push(LocalCandidate {
             kind,
             base: base_id,
@@ -254,6 +258,7 @@ impl Local {
             foundation,
             server,
             signalled,
+            place,
             live: true,
         });
         self.choose_candidate(base_id);
@@ -262,15 +267,23 @@ impl Local {
 
     /// Takes a candidate of an earlier generation into this one.
     fn revive(&mut self, known: usize, signalled: bool) -> Option<LocalId> {
-        let candidate = self.candidates.get_mut(known)?;
-        if candidate.live {
+        if self.candidates.get(known)?.live {
             return None;
         }
+        let place = self.take_place();
+        let candidate = self.candidates.get_mut(known)?;
         candidate.live = true;
         candidate.signalled = signalled;
+        candidate.place = place;
         let base = candidate.base;
         self.choose_candidate(base);
         u16::try_from(known).ok().map(LocalId)
+    }
+
+    /// Returns the place after those of all candidates so far. [rfc8840-4.4-13b]
+    fn take_place(&mut self) -> u16 {
+        self.next_place = self.next_place.saturating_add(1);
+        self.next_place
     }
 
     /// Lets the live candidate with the highest priority stand for a base.
@@ -398,6 +411,23 @@ impl Local {
             if let Ok(index) = u16::try_from(index) {
                 self.choose_candidate(BaseId(index));
             }
+        }
+        self.assign_places();
+    }
+
+    /// Gives the candidates that a generation begins with their places, component by component.
+    /// [rfc8838-17-1a] [rfc8838-17-1b]
+    fn assign_places(&mut self) {
+        let Self { bases, candidates, next_place, .. } = self;
+        let mut order: Vec<&mut LocalCandidate> =
+            candidates.iter_mut().filter(|candidate| candidate.live).collect();
+        order.sort_by_key(|candidate| {
+            bases.get(usize::from(candidate.base.0)).map(|base| base.component)
+        });
+        *next_place = 0;
+        for candidate in order {
+            *next_place = next_place.saturating_add(1);
+            candidate.place = *next_place;
         }
     }
 

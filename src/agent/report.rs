@@ -53,15 +53,21 @@ impl Agent {
             end_of_candidates: !self.core.gathering,
             ..StreamDescription::default()
         };
-        for (id, candidate) in self.core.local.candidates() {
+        let mut found: Vec<_> = self.core.local.candidates().collect();
+        // In the order in which they are conveyed, so that those found later follow.
+        // [rfc8840-4.4-13a] [rfc8840-4.4-13b]
+        found.sort_by_key(|(_, candidate)| candidate.place);
+        for (id, candidate) in found {
             let base = self.core.local.base(candidate.base);
             let ours = base.is_some_and(|b| b.usable && b.component.stream() == stream);
             if ours && candidate.signalled {
                 section.candidates.extend(self.core.local.describe(id, &local.ufrag));
             }
         }
-        // Component by component. [rfc8838-17-1a] [rfc8838-17-1b]
-        section.candidates.sort_by_key(|candidate| candidate.component);
+        if self.core.config.trickle != Trickle::Full {
+            // All at once: component by component. [rfc8838-17-1a] [rfc8838-17-1b]
+            section.candidates.sort_by_key(|candidate| candidate.component);
+        }
         section
     }
 

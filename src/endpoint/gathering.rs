@@ -8,13 +8,20 @@ use crate::gather::{Gathered, Gatherer};
 use super::Endpoint;
 
 impl Endpoint {
-    /// Mappings that other agents' gathering found already.
+    /// Mappings that other agents' gathering found already, component by component.
+    /// [rfc8838-17-1a] [rfc8838-17-1b]
     pub(super) fn add_known_mappings(&mut self, index: usize) {
         let Some(slot) = self.slots.get(index) else { return };
         let mut known = Vec::new();
         for socket in &slot.bases {
             known.extend(self.gatherer.mappings(*socket).map(|(from, to)| (*socket, from, to)));
         }
+        known.sort_by_key(|(socket, ..)| {
+            slot.agent
+                .as_ref()
+                .zip(slot.base_of(*socket))
+                .and_then(|(a, base)| a.component_of(base))
+        });
         for (socket, server, mapped) in known {
             let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
             let Some(base) = base else { continue };

@@ -409,6 +409,41 @@ fn candidates_are_trickled_component_by_component() {
     }
 }
 
+/// What is found later follows what was conveyed, in a second generation as well.
+/// [rfc8840-4.4-13a] [rfc8840-4.4-13b] [rfc8840-4.4-12] [rfc8838-17-1b]
+#[test]
+fn the_order_of_conveyed_candidates_never_changes() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    let second = ComponentId::new(0, 2).unwrap();
+    world.socket(node, Socket::udp(addr("192.0.2.1:1001")).with_component(second));
+    world.udp(node, AGENT);
+    world.server(node, Server::stun(addr(SERVER)));
+    world.respond(addr(SERVER), stun_server(|from| addr(&format!("198.51.100.1:{}", from.port()))));
+    // The mapping of the second component is found first.
+    world.filter(|packet| {
+        packet.delay = if packet.to == addr(AGENT) { ms(200) } else { ms(10) };
+        Verdict::Pass
+    });
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.streams = vec![2];
+    let agent = world.agent(node, config);
+    for generation in 0..2 {
+        let mut known: Vec<Candidate> = Vec::new();
+        for _ in 0..100 {
+            let described = world.description(agent).streams[0].candidates.clone();
+            assert!(described.starts_with(&known), "{known:#?} {described:#?}");
+            known = described;
+            world.run_for(ms(10));
+        }
+        let ports: Vec<_> =
+            known.iter().map(|c| c.socket_address().unwrap().port() - 1_000).collect();
+        // The second generation knows all from the start: component by component.
+        assert_eq!(ports, if generation == 0 { [0, 1, 1, 0] } else { [0, 1, 0, 1] });
+        world.restart(agent);
+    }
+}
+
 /// [rfc8838-17-2] [rfc8840-4.4-15]
 #[test]
 fn candidates_of_equal_priority_are_checked_in_the_order_conveyed() {
