@@ -9,11 +9,13 @@
 //! pair           pairs and their states             nominate  §8    nominating, concluding
 //! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
 //! session        one generation of all that         restart   §9    from one to the next
+//!                                                   data      §12   the gates of application data
 //! ```
 
 mod check;
 mod checklist;
 mod consent;
+mod data;
 mod error;
 mod local;
 mod nominate;
@@ -38,6 +40,7 @@ use crate::stun::{AttributeType, Authenticated, IntegrityKey, Message, Transacti
 use crate::time::{Instant, earlier};
 
 use consent::ConsentStep;
+pub(crate) use data::Path;
 pub use error::{CandidateRejected, DescriptionRejected, SendError};
 use local::Local;
 pub(crate) use local::{BaseConfig, BaseId};
@@ -100,25 +103,6 @@ pub(crate) struct Generation(u32);
 pub(crate) enum UfragChange {
     Added(Box<str>),
     Removed(Box<str>),
-}
-
-/// Where application data goes, and who counts it.
-pub(crate) struct Path<'a> {
-    pub(crate) base: BaseId,
-    pub(crate) to: SocketAddr,
-    pair: &'a mut pair::Pair,
-    now: Instant,
-}
-
-impl Path<'_> {
-    /// Counts a datagram of `len` octets as sent.
-    pub(crate) fn sent(self, len: usize) {
-        let counters = &mut self.pair.counters;
-        counters.packets_sent += 1;
-        counters.bytes_sent += len as u64;
-        counters.last_packet_sent = Some(self.now);
-        self.pair.last_sent = self.now;
-    }
 }
 
 /// What outlives a generation.
@@ -492,18 +476,6 @@ impl Agent {
         self.session.local = session::LocalCredentials::new(&credentials);
     }
 
-    /// The paths that are used though nobody checks them: both sides are lite.
-    pub(crate) fn unchecked_paths(&self) -> Vec<(BaseId, SocketAddr)> {
-        if !self.core.is_lite() || !self.session.remote_lite {
-            return Vec::new();
-        }
-        let pairs = self.session.pairs.iter().filter(|(_, pair)| pair.valid.is_some());
-        let path = |(_, pair): (_, &pair::Pair)| {
-            Some((pair.base, self.session.remote(pair.remote)?.address))
-        };
-        pairs.filter_map(path).collect()
-    }
-
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         core::iter::once(&self.session).chain(self.previous.as_deref())
     }
@@ -571,23 +543,6 @@ impl Agent {
     ) {
         self.session.handle_unreachable(base, to, &mut self.core);
         self.settle(cx);
-    }
-
-    /// Counts a datagram of application data.
-    pub(crate) fn received(&mut self, base: BaseId, from: SocketAddr, len: usize, now: Instant) {
-        let count = |session: &mut Session| {
-            let Some(id) = find_pair(session, &self.core, base, from) else { return false };
-            let Some(pair) = session.pairs.get_mut(id) else { return false };
-            pair.counters.packets_received += 1;
-            pair.counters.bytes_received += len as u64;
-            pair.counters.last_packet_received = Some(now);
-            true
-        };
-        if !count(&mut self.session)
-            && let Some(previous) = &mut self.previous
-        {
-            count(previous);
-        }
     }
 
     /// Does what the passing of time demands, packets excepted.
@@ -684,102 +639,6 @@ impl Agent {
         }
     }
 
-    fn report_sendable(&mut self, cx: &mut Context<'_>) {
-        for index in 0..self.session.components.len() {
-            let Some(component) = self.session.components.get(index) else { return };
-            let (id, known) = (component.id, component.sendable);
-            let sendable = self.sending_pair(id, cx.now).is_some();
-            if sendable != known {
-                if let Some(component) = self.session.components.get_mut(index) {
-                    component.sendable = sendable;
-                    component.lost = !sendable;
-                }
-                if sendable {
-                    cx.events.push_back(Event::Sendable { agent: cx.id, component: id });
-                }
-            }
-        }
-    }
-
-    /// The pair that data of a component goes over: the selected one; during a restart the one of
-    /// the generation before; before any selection the best valid one. [rfc8445-12.1-1]
-    /// [rfc8445-12.1-2] [rfc8445-9-p1] [rfc7675-5.1-1] [rfc8445-12.1-p1]
-    fn sending_pair(&self, id: ComponentId, now: Instant) -> Option<(Generation, PairId)> {
-        let current = self.session.generation;
-        let fresh = |session: &Session, pair: PairId| {
-            session
-                .pairs
-                .get(pair)
-                .and_then(|pair| pair.valid.as_ref())
-                .is_some_and(|valid| self.core.is_lite() || valid.consent.is_fresh(now))
-        };
-        let selected = |session: &Session| {
-            session.component(id)?.selected.filter(|pair| fresh(session, *pair))
-        };
-        let failed = self
-            .session
-            .streams
-            .get(usize::from(id.stream()))
-            .is_some_and(|stream| stream.checklist.state == session::ChecklistState::Failed);
-        if let Some(pair) = selected(&self.session).filter(|_| !failed) {
-            return self.lite_may_send(id).then_some((current, pair));
-        }
-        let previous = self
-            .previous
-            .as_deref()
-            .and_then(|previous| Some((previous.generation, selected(previous)?)));
-        let troubled = self.previous.as_ref().is_some_and(|previous| previous.is_troubled(id));
-        if let Some(previous) = previous.filter(|_| !troubled) {
-            return Some(previous);
-        }
-        let valid = || {
-            // [rfc8445-12.1-4]
-            let component = self.session.component(id).filter(|_| !failed)?;
-            if !self.session.may_choose(component) || !self.lite_may_send(id) {
-                return None;
-            }
-            let (pair, _) = self.session.best_valid(id, &self.core, now)?;
-            Some((current, pair))
-        };
-        valid().or(previous)
-    }
-
-    /// A lite agent sends once every component of the stream has a valid pair.
-    /// [rfc8445-12.1.1-1] [rfc8445-12.1.1-2]
-    fn lite_may_send(&self, id: ComponentId) -> bool {
-        !self.core.is_lite()
-            || self
-                .session
-                .components
-                .iter()
-                .filter(|other| other.id.stream() == id.stream())
-                .all(|other| self.session.valid_pairs(other.id).next().is_some())
-    }
-
-    /// The gate that application data leaves through. [rfc7675-5.1-1] [rfc7675-5.1-2]
-    pub(crate) fn path(&mut self, id: ComponentId, now: Instant) -> Result<Path<'_>, SendError> {
-        if self.state == AgentState::Closed {
-            return Err(SendError::Closed);
-        }
-        let Some(component) = self.session.component(id) else {
-            return Err(SendError::UnknownComponent);
-        };
-        let had = component.sendable || component.lost;
-        let refused = if had { SendError::ConsentExpired } else { SendError::NotReady };
-        let (generation, pair) = self.sending_pair(id, now).ok_or(refused)?;
-        let session = match &mut self.previous {
-            Some(previous) if previous.generation == generation => previous,
-            _ => &mut self.session,
-        };
-        let (base, remote) = {
-            let pair = session.pairs.get(pair).ok_or(refused)?;
-            (pair.base, pair.remote)
-        };
-        let to = session.remote(remote).ok_or(refused)?.address;
-        let pair = session.pairs.get_mut(pair).ok_or(refused)?;
-        Ok(Path { base, to, pair, now })
-    }
-
     /// [rfc8445-6.1.3-p1] [rfc8445-8.1.2-4]
     fn compute_state(&self, now: Instant) -> AgentState {
         let session = &self.session;
@@ -867,16 +726,6 @@ impl Agent {
     pub(crate) fn component_of(&self, base: BaseId) -> Option<ComponentId> {
         self.core.local.base(base).map(|base| base.component)
     }
-}
-
-fn find_pair(session: &Session, core: &Core, base: BaseId, from: SocketAddr) -> Option<PairId> {
-    let component = core.local.base(base)?.component;
-    let remote = session.remote_stream(component.stream())?.find(
-        component.stream(),
-        component.number(),
-        from,
-    )?;
-    session.pairs.find(base, remote)
 }
 
 /// Judges the consent of one pair. When the call is late, several steps are due at once.
