@@ -9,6 +9,7 @@ use floe::config::Role;
 use floe::driver::{Events, LoopbackUse, NodeBuilder, PathFilter};
 use floe::event::SelectedPair;
 use floe::signaling::memory;
+use floe::stats::PairStats;
 use floe::{AgentState, Connection, ConnectionEvent, Node};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
@@ -70,6 +71,8 @@ struct Side {
     connection: Connection,
     events: Events,
     state: AgentState,
+    /// Every pair that was there at some time, as it was last seen.
+    seen: Vec<PairStats>,
 }
 
 struct Demo {
@@ -179,6 +182,9 @@ impl Demo {
             while !(left.is_selected() && right.is_selected()) {
                 let (side, event) = next(left, right).await?;
                 side.show(output, event);
+                left.note_pairs();
+                right.note_pairs();
+                let side = if left.state == AgentState::Failed { &*left } else { &*right };
                 if side.state == AgentState::Failed {
                     return Err(Failure::runtime(format!(
                         "{} found no path: {}",
@@ -206,18 +212,24 @@ impl Demo {
             .ok_or_else(|| Failure::runtime("the selected pair vanished; run again with -v"))
     }
 
-    /// Prints every pair and the one in use.
+    /// Prints every pair and its outcome: the one in use, others that work, and those that were
+    /// not needed any more once one was selected.
     async fn report(&mut self) {
         let answered: u64 = self.servers.iter().map(StunServer::answered).sum();
         let detail = format!("server answered {answered} requests");
         let object = json!({ "type": "stun", "answered": answered });
         self.output.step("stun", "", &detail, object);
         for side in [&self.left, &self.right] {
-            for pair in side.connection.stats().pairs {
+            let now = side.connection.stats().pairs;
+            let unneeded = side.seen.iter().filter(|seen| !now.iter().any(|pair| same(pair, seen)));
+            let unneeded = unneeded.map(|pair| (pair, "not needed"));
+            for (pair, outcome) in
+                now.iter().map(|pair| (pair, pair_state(pair.state))).chain(unneeded)
+            {
                 let rtt = pair.counters.current_round_trip_time;
                 let detail = format!(
                     "{:<11} {} {} -> {} {}{}{}",
-                    pair_state(pair.state),
+                    outcome,
                     kind(pair.local.kind),
                     pair.local.address,
                     kind(pair.remote.kind),
@@ -225,8 +237,9 @@ impl Demo {
                     rtt.map(|rtt| format!("  rtt {:.2} ms", millis(rtt))).unwrap_or_default(),
                     if pair.selected { "  <- in use" } else { "" },
                 );
-                let mut object = pair_json(&pair);
+                let mut object = pair_json(pair);
                 set(&mut object, "agent", json!(side.name));
+                set(&mut object, "outcome", json!(outcome));
                 self.output.step(side.name, "pair", &detail, object);
             }
         }
@@ -410,7 +423,17 @@ fn set(object: &mut Value, member: &str, value: Value) {
 impl Side {
     fn new(name: &'static str, node: Node, connection: Connection) -> Self {
         let events = connection.events();
-        Self { name, node, connection, events, state: AgentState::New }
+        Self { name, node, connection, events, state: AgentState::New, seen: Vec::new() }
+    }
+
+    /// Remembers the pairs: a selection removes those that are not needed any more.
+    fn note_pairs(&mut self) {
+        for pair in self.connection.stats().pairs {
+            match self.seen.iter_mut().find(|seen| same(seen, &pair)) {
+                Some(seen) => *seen = pair,
+                None => self.seen.push(pair),
+            }
+        }
     }
 
     fn is_dead(&self) -> bool {
@@ -472,4 +495,9 @@ impl Side {
         set(&mut object, "agent", json!(self.name));
         output.step(self.name, what, &detail, object);
     }
+}
+
+/// Whether two reports are of one pair: its candidates may change their type, not their priority.
+fn same(a: &PairStats, b: &PairStats) -> bool {
+    a.priority == b.priority && a.remote.address == b.remote.address
 }
