@@ -309,6 +309,14 @@ async fn a_bad_line_gets_an_error_object_and_nothing_else_changes() {
 }
 
 #[tokio::test]
+async fn the_log_of_a_peer_names_events_and_no_addresses() {
+    let (code, _, log) = run(&["peer", "--controlling", "-v", "--bind", "127.0.0.1"]).await;
+    assert_eq!(code, 0);
+    assert!(log.contains("local candidate"), "{log}");
+    assert!(!log.contains("127.0.0.1"), "{log}");
+}
+
+#[tokio::test]
 async fn the_same_seed_gives_the_same_credentials() {
     let mut ufrags = Vec::new();
     for seed in ["2a", "2a", "2b"] {
