@@ -199,6 +199,49 @@ async fn a_restart_makes_a_new_generation_and_loses_no_data_path() {
     say(&near, &far, b"after it").await;
 }
 
+/// The answer to the first offer must not be taken for that to the second.
+#[tokio::test]
+async fn a_restart_before_the_answer_waits_for_it() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    let mut events = near.events();
+    let (mut offers, mut restarts, mut restarted) = (0, 0, false);
+    let mut count = |event: &ConnectionEvent| {
+        assert!(!matches!(event, ConnectionEvent::SignalRejected(_)), "{event:?}");
+        restarts += usize::from(*event == ConnectionEvent::Restarting { by_peer: false });
+    };
+    bounded(async {
+        while offers < 2 || near.state() != AgentState::Completed {
+            tokio::select! {
+                Some(Ok(signal)) = near_out.recv() => {
+                    if matches!(signal, Signal::Offer { .. }) {
+                        offers += 1;
+                    }
+                    if !restarted {
+                        restarted = true;
+                        near.restart().await;
+                        near.restart().await;
+                    }
+                    far_out.send(signal).await.unwrap();
+                }
+                Some(Ok(signal)) = far_out.recv() => near_out.send(signal).await.unwrap(),
+                Some(event) = events.next() => count(&event),
+            }
+        }
+    })
+    .await;
+    assert_eq!(offers, 2);
+    say(&near, &far, b"one exchange after the other").await;
+    near.close().await;
+    while let Some(event) = events.next().await {
+        count(&event);
+    }
+    assert_eq!(restarts, 1);
+}
+
 #[tokio::test]
 async fn fresh_sockets_escape_a_dead_path() {
     let dead = Arc::new(Mutex::new(None::<SocketAddr>));
@@ -308,6 +351,65 @@ async fn candidates_before_the_description_are_bounded() {
     .await;
     let event = until(&mut connection.events(), told).await;
     assert_eq!(event, ConnectionEvent::SignalRejected(SignalRejected::TooEarly));
+}
+
+/// A bad candidate among the early ones must cost neither the others nor the answer.
+#[tokio::test]
+async fn a_bad_early_candidate_is_reported_and_the_offer_is_answered() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    let early = |text: &str| {
+        Signal::Candidate(CandidateInit { candidate: text.into(), ..CandidateInit::default() })
+    };
+    let good = "candidate:1 1 udp 2130706431 192.0.2.7 9 typ host";
+    bounded(async {
+        let Some(Ok(offer)) = near_out.recv().await else { panic!("no offer") };
+        let Signal::Offer { sdp } = offer else { panic!("no offer") };
+        let offer = Signal::Offer { sdp: sdp.replace("a=end-of-candidates\r\n", "") };
+        for text in ["candidate:nonsense", good, "candidate:worse"] {
+            far_out.send(early(text)).await.unwrap();
+        }
+        far_out.send(offer).await.unwrap();
+        let Some(Ok(answer)) = far_out.recv().await else { panic!("no answer") };
+        assert!(matches!(answer, Signal::Answer { .. }));
+        near_out.send(answer).await.unwrap();
+        tokio::try_join!(near.ready(), far.ready()).unwrap();
+    })
+    .await;
+    let mut events = far.events();
+    until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
+    let good = |event: &ConnectionEvent| match event {
+        ConnectionEvent::RemoteCandidate(candidate) => candidate.to_string().contains("192.0.2.7"),
+        _ => false,
+    };
+    until(&mut events, good).await;
+    until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
+}
+
+#[tokio::test]
+async fn a_bad_answer_does_not_use_up_the_offer() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    bounded(async {
+        let Some(Ok(offer)) = near_out.recv().await else { panic!("no offer") };
+        let bad = Signal::Answer { sdp: "v=0\r\ns=-\r\nt=0 0\r\n".into() };
+        near_out.send(bad).await.unwrap();
+        let told = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SignalRejected(_));
+        let event = until(&mut near.events(), told).await;
+        let rejected = ConnectionEvent::SignalRejected;
+        assert_ne!(event, rejected(SignalRejected::UnexpectedAnswer));
+        far_out.send(offer).await.unwrap();
+        let Some(Ok(answer)) = far_out.recv().await else { panic!("no answer") };
+        near_out.send(answer).await.unwrap();
+        tokio::try_join!(near.ready(), far.ready()).unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -368,7 +368,8 @@ impl Connection {
     /// old pair until a new one works; where none is left, fresh sockets are bound, so that a
     /// 5-tuple that died in some middlebox is left behind. [RFC 8445 §9]
     ///
-    /// Returns when the restart has begun; [`events`](Self::events) tell how it goes on.
+    /// Returns when the restart has begun; [`events`](Self::events) tell how it goes on. While an
+    /// offer waits for its answer the restart is noted, and begins when the answer was used.
     pub async fn restart(&self) {
         let agent = self.link().agent;
         let alive = match self.state() {

@@ -144,6 +144,7 @@ impl Node {
                 link: Arc::clone(&link),
                 negotiation,
                 restarts: 0,
+                restart_due: false,
                 session: session_id(),
                 told: Vec::new(),
                 early: Vec::new(),

@@ -60,6 +60,8 @@ pub(super) struct Member {
     pub(super) negotiation: Negotiation,
     /// Restarts of our own accord since the connection could send last.
     pub(super) restarts: u8,
+    /// A restart was asked for while an exchange was under way; it begins after it.
+    pub(super) restart_due: bool,
     pub(super) session: u64,
     /// Our candidates of this generation that the application was told of.
     pub(super) told: Vec<Candidate>,
