@@ -123,6 +123,20 @@ async fn many_connections_of_two_nodes_share_their_sockets() {
 }
 
 #[tokio::test]
+async fn data_that_belongs_to_two_connections_alike_is_counted() {
+    let (left, right) = (node().await, node().await);
+    let (near, _far) = connect(&left, &right).await;
+    let (_near, _other) = connect(&left, &right).await;
+    bounded(async {
+        while right.driver_stats().unclaimed == 0 {
+            near.send(b"whose?").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connections_of_one_node_to_many_peers_keep_their_data_apart() {
     let hub = node().await;
     let mut pairs = Vec::new();
@@ -264,6 +278,83 @@ async fn fresh_sockets_escape_a_dead_path() {
     say(&near, &far, b"back").await;
     say(&far, &near, b"again").await;
     assert!(is_free(before[0]));
+}
+
+#[tokio::test]
+async fn a_port_that_was_named_stays_bound() {
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let named = free.local_addr().unwrap();
+    drop(free);
+    let left = Node::builder().address(named).bind().await.unwrap();
+    let right = node().await;
+    let (near, far) = connect(&left, &right).await;
+    near.rebind().await;
+    assert!(left.local_addresses().contains(&named));
+    bounded(near.ready()).await.unwrap();
+    say(&near, &far, b"hello").await;
+}
+
+#[tokio::test]
+async fn sockets_that_another_connection_still_checks_on_stay() {
+    let (left, right, third) = (node().await, node().await, node().await);
+    let (near, _far) = connect(&left, &right).await;
+    let before = left.local_addresses();
+    let (inside, mut outside) = memory::pair(16);
+    let slow = left.open(left.agent_config(Role::Controlling), inside);
+    let Some(Ok(offer)) = bounded(outside.recv()).await else { panic!("no offer") };
+    for _ in 0..3 {
+        near.rebind().await;
+    }
+    assert!(before.iter().all(|address| left.local_addresses().contains(address)));
+    let (inside, mut peer) = memory::pair(16);
+    let other = third.open(third.agent_config(Role::Controlled), inside);
+    bounded(async {
+        peer.send(offer).await.unwrap();
+        let Some(Ok(answer)) = peer.recv().await else { panic!("no answer") };
+        outside.send(answer).await.unwrap();
+        tokio::try_join!(slow.ready(), other.ready()).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_rebinding_ready_waits_until_data_can_be_sent() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for _ in 0..3 {
+        near.rebind().await;
+        let bound = left.local_addresses();
+        assert!(near.selected().is_none_or(|pair| bound.contains(&pair.base)));
+        bounded(near.ready()).await.unwrap();
+        assert_eq!(near.send(b"hello").await, Ok(()));
+        say(&near, &far, b"hello").await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_failure_and_a_restart_ready_waits_for_the_new_checks() {
+    let open = Arc::new(Mutex::new(false));
+    let filter: PathFilter = {
+        let open = Arc::clone(&open);
+        Arc::new(move |_, _| *open.lock().unwrap())
+    };
+    let quick = |node: NodeBuilder| {
+        node.auto_restart(false).agent(|agent| {
+            agent.patience = Duration::from_millis(100);
+            (agent.retransmission.rc, agent.retransmission.rm) = (2, 1);
+        })
+    };
+    let left = quick(loopback()).path_filter(filter).bind().await.unwrap();
+    let right = quick(loopback()).bind().await.unwrap();
+    let (near, far) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let _far = right.open(right.agent_config(Role::Controlled), far);
+    let failed = bounded(near.ready()).await;
+    assert!(matches!(failed, Err(ConnectError::Failed(_))), "{failed:?}");
+    *open.lock().unwrap() = true;
+    near.restart().await;
+    assert_ne!(near.state(), AgentState::Failed);
+    bounded(near.ready()).await.unwrap();
 }
 
 #[tokio::test]

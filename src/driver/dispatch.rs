@@ -51,14 +51,13 @@ impl Core {
             Event::Sendable { agent, component: _ } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.restarts = 0;
-                member.link.update(|status| status.sendable = true);
+                member.link.sendable();
                 member.link.event(ConnectionEvent::Sendable);
             }
             Event::Selected { agent, component: _, pair } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 info!(%agent, rtt = ?pair.rtt, "selected");
                 member.restarts = 0;
-                member.link.update(|status| status.selected = Some(pair));
                 member.link.event(ConnectionEvent::Selected(pair));
             }
             Event::RestartedByPeer { agent } => {
@@ -103,17 +102,7 @@ impl Core {
     fn state(&self, agent: AgentId, state: AgentState) {
         let Some(member) = self.members.get(&agent) else { return };
         info!(%agent, ?state, "state");
-        member.link.update(|status| {
-            status.state = state;
-            match state {
-                AgentState::Failed | AgentState::Closed => status.sendable = false,
-                AgentState::New
-                | AgentState::Checking
-                | AgentState::Connected
-                | AgentState::Completed
-                | AgentState::Disconnected => {}
-            }
-        });
+        member.link.update(|status| status.state = state);
         member.link.event(ConnectionEvent::State(state));
     }
 

@@ -75,6 +75,11 @@ impl Negotiation {
         self.awaiting_answer
     }
 
+    /// Whether the peer was told of this generation.
+    pub(super) fn is_described(&self) -> bool {
+        self.described
+    }
+
     /// Whether an exchange is under way that a restart would break: an answer is awaited or
     /// owed. What is signalled now would be taken for the answer to another offer.
     pub(super) fn must_finish(&self) -> bool {

@@ -20,7 +20,10 @@ use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
 use crate::candidate::Candidate;
-use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
+use crate::event::SelectedPair;
+use crate::net::{
+    AgentId, ComponentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit,
+};
 use crate::time::Instant;
 
 /// The longest UDP payload there is, and room around it.
@@ -77,6 +80,8 @@ pub(super) struct Bound {
     pub(super) io: Arc<UdpSocket>,
     /// Which set of sockets it belongs to; fresh sockets are a new set.
     pub(super) set: u32,
+    /// The application named its port: no other would do, so it stays.
+    pub(super) named: bool,
     backlog: VecDeque<(SocketAddr, Vec<u8>)>,
     read_errors: u32,
 }
@@ -124,6 +129,7 @@ impl Core {
     /// Hands a bound socket to the endpoint.
     pub(super) fn add_socket(&mut self, io: UdpSocket, base: &Base, set: u32) -> io::Result<()> {
         let address = io.local_addr()?;
+        let named = base.address.port() != 0;
         let now = self.clock.now();
         let socket = Socket::udp(address).with_network_cost(base.network_cost);
         let id = self.endpoint.add_socket(now, socket);
@@ -133,6 +139,7 @@ impl Core {
             address,
             io: Arc::new(io),
             set,
+            named,
             backlog: VecDeque::new(),
             read_errors: 0,
         });
@@ -295,6 +302,18 @@ impl Core {
         self.stats.count_sent(sent.is_ok());
     }
 
+    /// Whether data of `agent` can leave now.
+    pub(super) fn can_send(&mut self, agent: AgentId) -> bool {
+        let now = self.clock.now();
+        self.endpoint.route(now, agent, ComponentId::FIRST).is_ok()
+    }
+
+    /// The pair in use, as long as its socket is.
+    pub(super) fn selected(&self, agent: AgentId) -> Option<SelectedPair> {
+        let pair = self.endpoint.agent(agent)?.selected(ComponentId::FIRST)?;
+        self.sockets.iter().any(|socket| socket.address == pair.base).then_some(pair)
+    }
+
     /// Sends application data on the pair that `agent` uses now.
     pub(super) fn send_data(&mut self, agent: AgentId, data: &[u8]) -> DataSent {
         let Some(end) = HEADROOM.checked_add(data.len()).filter(|end| end + TAILROOM <= BUFFER)
@@ -309,7 +328,7 @@ impl Core {
         if let Some(payload) = buffer.get_mut(HEADROOM..end) {
             payload.copy_from_slice(data);
         }
-        let component = crate::net::ComponentId::FIRST;
+        let component = ComponentId::FIRST;
         let sent = match self.endpoint.route(now, agent, component) {
             Err(error) => DataSent::Refused(error),
             Ok(route) => {
