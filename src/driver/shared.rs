@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 use super::builder::Options;
 use super::clock::Clock;
@@ -96,6 +96,8 @@ pub(super) struct Core {
     pub(super) stats: DriverStats,
     /// No handle is left: the driver ends.
     pub(super) closing: bool,
+    /// Connections that share a 5-tuple were warned of.
+    warned: bool,
     filter: Option<PathFilter>,
     driver: Option<Waker>,
     buffer: Vec<u8>,
@@ -119,6 +121,7 @@ impl Core {
             servers: BTreeMap::new(),
             stats: DriverStats::default(),
             closing: false,
+            warned: false,
             filter,
             driver: None,
             buffer: vec![0; BUFFER],
@@ -237,7 +240,25 @@ impl Core {
                     member.link.deliver(data);
                 }
             }
-            Received::Handled | Received::Unclaimed { .. } | Received::Dropped(_) => {}
+            Received::Unclaimed { .. } => self.unclaimed(local, from),
+            Received::Handled | Received::Dropped(_) => {}
+        }
+    }
+
+    /// Counts data that no connection, or more than one, may claim. The latter is a mistake of
+    /// ours, so it is warned of; it is looked for ever more rarely, as strangers send data too.
+    fn unclaimed(&mut self, local: SocketAddr, from: SocketAddr) {
+        self.stats.unclaimed = self.stats.unclaimed.saturating_add(1);
+        if self.warned || !self.stats.unclaimed.is_power_of_two() {
+            return;
+        }
+        let is_theirs = |agent: &&AgentId| {
+            let pair = self.selected(**agent);
+            pair.is_some_and(|pair| (pair.base, pair.remote.address) == (local, from))
+        };
+        if self.members.keys().filter(is_theirs).nth(1).is_some() {
+            self.warned = true;
+            warn!("two connections share a 5-tuple: their data is dropped; use a node for each");
         }
     }
 
