@@ -147,13 +147,13 @@ fn parse(line: &str) -> Result<Order, String> {
 }
 
 fn reason(error: SignalingError) -> String {
-    match error {
-        SignalingError::Signal(SignalError::TooLong { max }) => format!(
+    if let SignalingError::Signal(SignalError::TooLong { max }) = error {
+        return format!(
             "the line is longer than {max} octets; send less text at a time, and trickle the \
              candidates of a description"
-        ),
-        error => error.to_string(),
+        );
     }
+    error.to_string()
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
