@@ -24,7 +24,8 @@ pub(super) struct RemoteCandidate {
     pub(super) address: SocketAddr,
     pub(super) kind: CandidateKind,
     pub(super) priority: u32,
-    pub(super) related: Option<SocketAddr>,
+    /// In a box: host candidates have none.
+    pub(super) related: Option<Box<SocketAddr>>,
     pub(super) cost: u16,
     /// Equal for equal foundations, whatever their streams.
     pub(super) foundation: RemoteFoundation,
@@ -173,7 +174,7 @@ impl RemoteStream {
                 address,
                 kind: candidate.kind,
                 priority: candidate.priority,
-                related: candidate.related,
+                related: candidate.related.map(Box::new),
                 cost: candidate.network_cost().unwrap_or(0),
                 foundation,
                 verified: false,
@@ -195,7 +196,7 @@ impl RemoteStream {
     ) -> Added {
         let Some(known) = self.get_mut(id) else { return Added::Duplicate };
         known.kind = candidate.kind;
-        known.related = candidate.related;
+        known.related = candidate.related.map(Box::new);
         known.cost = candidate.network_cost().unwrap_or(0);
         known.foundation = foundation;
         Added::Relabelled

@@ -122,7 +122,7 @@ impl Agent {
             component: ComponentId::new(id.stream, remote.component)?,
             kind: remote.kind,
             address: remote.address,
-            related: remote.related,
+            related: remote.related.as_deref().copied(),
             priority: remote.priority,
         })
     }

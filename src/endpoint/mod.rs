@@ -50,7 +50,7 @@ struct Slot {
     /// In the pacer's queue: a new check waits for its turn.
     paced: bool,
     /// What the agent logs stands in this span.
-    span: tracing::Span,
+    span: Option<Box<tracing::Span>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +192,8 @@ impl Endpoint {
         }
         self.routes.add_ufrag(agent.ufrag(), id.index);
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.span = tracing::info_span!("agent", %id);
+            let span = tracing::info_span!("agent", %id);
+            slot.span = (!span.is_disabled()).then(|| Box::new(span));
             slot.agent = Some(Box::new(agent));
             slot.bases = sockets;
         }
@@ -216,7 +217,7 @@ impl Endpoint {
             gathering: None,
             ready: false,
             paced: false,
-            span: tracing::Span::none(),
+            span: None,
         };
         push_exact(&mut self.slots, slot);
         (self.slots.len() - 1, 0)
@@ -293,8 +294,11 @@ impl Endpoint {
         let now = self.now;
         let over = self.slots.get(place).and_then(|slot| slot.gathering);
         if over.is_some_and(|gathering| now >= gathering.until) {
-            self.finish_gathering(place);
+            if let Some(slot) = self.slots.get_mut(place) {
+                slot.gathering = None;
+            }
             self.abandon_servers();
+            self.finish_gathering(place);
         }
         let Some(slot) = self.slots.get_mut(place) else { return };
         let Some(agent) = &slot.agent else {
@@ -509,7 +513,7 @@ impl Endpoint {
             generation: slot.generation,
         };
         let agent = slot.agent.as_deref_mut()?;
-        let entered = slot.span.enter();
+        let entered = slot.span.as_ref().map(|span| span.enter());
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
         let result = call(agent, &mut cx, &mut slot.bases);
         drop(entered);
@@ -575,7 +579,7 @@ impl Endpoint {
         let mut flows = core::mem::take(&mut slot.flows);
         flows.retain(|(socket, from)| self.routes.remove_flow(*socket, *from, id.index));
         slot.bases = Vec::new();
-        slot.span = tracing::Span::none();
+        slot.span = None;
         slot.gathering = None;
         slot.generation = slot.generation.wrapping_add(1);
         slot.paced = false;
