@@ -123,6 +123,20 @@ async fn many_connections_of_two_nodes_share_their_sockets() {
 }
 
 #[tokio::test]
+async fn data_that_belongs_to_two_connections_alike_is_counted() {
+    let (left, right) = (node().await, node().await);
+    let (near, _far) = connect(&left, &right).await;
+    let (_near, _other) = connect(&left, &right).await;
+    bounded(async {
+        while right.driver_stats().unclaimed == 0 {
+            near.send(b"whose?").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connections_of_one_node_to_many_peers_keep_their_data_apart() {
     let hub = node().await;
     let mut pairs = Vec::new();
@@ -199,6 +213,49 @@ async fn a_restart_makes_a_new_generation_and_loses_no_data_path() {
     say(&near, &far, b"after it").await;
 }
 
+/// The answer to the first offer must not be taken for that to the second.
+#[tokio::test]
+async fn a_restart_before_the_answer_waits_for_it() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    let mut events = near.events();
+    let (mut offers, mut restarts, mut restarted) = (0, 0, false);
+    let mut count = |event: &ConnectionEvent| {
+        assert!(!matches!(event, ConnectionEvent::SignalRejected(_)), "{event:?}");
+        restarts += usize::from(*event == ConnectionEvent::Restarting { by_peer: false });
+    };
+    bounded(async {
+        while offers < 2 || near.state() != AgentState::Completed {
+            tokio::select! {
+                Some(Ok(signal)) = near_out.recv() => {
+                    if matches!(signal, Signal::Offer { .. }) {
+                        offers += 1;
+                    }
+                    if !restarted {
+                        restarted = true;
+                        near.restart().await;
+                        near.restart().await;
+                    }
+                    far_out.send(signal).await.unwrap();
+                }
+                Some(Ok(signal)) = far_out.recv() => near_out.send(signal).await.unwrap(),
+                Some(event) = events.next() => count(&event),
+            }
+        }
+    })
+    .await;
+    assert_eq!(offers, 2);
+    say(&near, &far, b"one exchange after the other").await;
+    near.close().await;
+    while let Some(event) = events.next().await {
+        count(&event);
+    }
+    assert_eq!(restarts, 1);
+}
+
 #[tokio::test]
 async fn fresh_sockets_escape_a_dead_path() {
     let dead = Arc::new(Mutex::new(None::<SocketAddr>));
@@ -221,6 +278,83 @@ async fn fresh_sockets_escape_a_dead_path() {
     say(&near, &far, b"back").await;
     say(&far, &near, b"again").await;
     assert!(is_free(before[0]));
+}
+
+#[tokio::test]
+async fn a_port_that_was_named_stays_bound() {
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let named = free.local_addr().unwrap();
+    drop(free);
+    let left = Node::builder().address(named).bind().await.unwrap();
+    let right = node().await;
+    let (near, far) = connect(&left, &right).await;
+    near.rebind().await;
+    assert!(left.local_addresses().contains(&named));
+    bounded(near.ready()).await.unwrap();
+    say(&near, &far, b"hello").await;
+}
+
+#[tokio::test]
+async fn sockets_that_another_connection_still_checks_on_stay() {
+    let (left, right, third) = (node().await, node().await, node().await);
+    let (near, _far) = connect(&left, &right).await;
+    let before = left.local_addresses();
+    let (inside, mut outside) = memory::pair(16);
+    let slow = left.open(left.agent_config(Role::Controlling), inside);
+    let Some(Ok(offer)) = bounded(outside.recv()).await else { panic!("no offer") };
+    for _ in 0..3 {
+        near.rebind().await;
+    }
+    assert!(before.iter().all(|address| left.local_addresses().contains(address)));
+    let (inside, mut peer) = memory::pair(16);
+    let other = third.open(third.agent_config(Role::Controlled), inside);
+    bounded(async {
+        peer.send(offer).await.unwrap();
+        let Some(Ok(answer)) = peer.recv().await else { panic!("no answer") };
+        outside.send(answer).await.unwrap();
+        tokio::try_join!(slow.ready(), other.ready()).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_rebinding_ready_waits_until_data_can_be_sent() {
+    let (left, right) = (node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    for _ in 0..3 {
+        near.rebind().await;
+        let bound = left.local_addresses();
+        assert!(near.selected().is_none_or(|pair| bound.contains(&pair.base)));
+        bounded(near.ready()).await.unwrap();
+        assert_eq!(near.send(b"hello").await, Ok(()));
+        say(&near, &far, b"hello").await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_failure_and_a_restart_ready_waits_for_the_new_checks() {
+    let open = Arc::new(Mutex::new(false));
+    let filter: PathFilter = {
+        let open = Arc::clone(&open);
+        Arc::new(move |_, _| *open.lock().unwrap())
+    };
+    let quick = |node: NodeBuilder| {
+        node.auto_restart(false).agent(|agent| {
+            agent.patience = Duration::from_millis(100);
+            (agent.retransmission.rc, agent.retransmission.rm) = (2, 1);
+        })
+    };
+    let left = quick(loopback()).path_filter(filter).bind().await.unwrap();
+    let right = quick(loopback()).bind().await.unwrap();
+    let (near, far) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let _far = right.open(right.agent_config(Role::Controlled), far);
+    let failed = bounded(near.ready()).await;
+    assert!(matches!(failed, Err(ConnectError::Failed(_))), "{failed:?}");
+    *open.lock().unwrap() = true;
+    near.restart().await;
+    assert_ne!(near.state(), AgentState::Failed);
+    bounded(near.ready()).await.unwrap();
 }
 
 #[tokio::test]
@@ -308,6 +442,65 @@ async fn candidates_before_the_description_are_bounded() {
     .await;
     let event = until(&mut connection.events(), told).await;
     assert_eq!(event, ConnectionEvent::SignalRejected(SignalRejected::TooEarly));
+}
+
+/// A bad candidate among the early ones must cost neither the others nor the answer.
+#[tokio::test]
+async fn a_bad_early_candidate_is_reported_and_the_offer_is_answered() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    let early = |text: &str| {
+        Signal::Candidate(CandidateInit { candidate: text.into(), ..CandidateInit::default() })
+    };
+    let good = "candidate:1 1 udp 2130706431 192.0.2.7 9 typ host";
+    bounded(async {
+        let Some(Ok(offer)) = near_out.recv().await else { panic!("no offer") };
+        let Signal::Offer { sdp } = offer else { panic!("no offer") };
+        let offer = Signal::Offer { sdp: sdp.replace("a=end-of-candidates\r\n", "") };
+        for text in ["candidate:nonsense", good, "candidate:worse"] {
+            far_out.send(early(text)).await.unwrap();
+        }
+        far_out.send(offer).await.unwrap();
+        let Some(Ok(answer)) = far_out.recv().await else { panic!("no answer") };
+        assert!(matches!(answer, Signal::Answer { .. }));
+        near_out.send(answer).await.unwrap();
+        tokio::try_join!(near.ready(), far.ready()).unwrap();
+    })
+    .await;
+    let mut events = far.events();
+    until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
+    let good = |event: &ConnectionEvent| match event {
+        ConnectionEvent::RemoteCandidate(candidate) => candidate.to_string().contains("192.0.2.7"),
+        _ => false,
+    };
+    until(&mut events, good).await;
+    until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
+}
+
+#[tokio::test]
+async fn a_bad_answer_does_not_use_up_the_offer() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    bounded(async {
+        let Some(Ok(offer)) = near_out.recv().await else { panic!("no offer") };
+        let bad = Signal::Answer { sdp: "v=0\r\ns=-\r\nt=0 0\r\n".into() };
+        near_out.send(bad).await.unwrap();
+        let told = |event: &ConnectionEvent| matches!(event, ConnectionEvent::SignalRejected(_));
+        let event = until(&mut near.events(), told).await;
+        let rejected = ConnectionEvent::SignalRejected;
+        assert_ne!(event, rejected(SignalRejected::UnexpectedAnswer));
+        far_out.send(offer).await.unwrap();
+        let Some(Ok(answer)) = far_out.recv().await else { panic!("no answer") };
+        near_out.send(answer).await.unwrap();
+        tokio::try_join!(near.ready(), far.ready()).unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -89,7 +89,26 @@ async fn a_server_that_never_answers_is_named_as_the_cause() {
     let url = format!("stun:{}", silent.local_addr().unwrap());
     let (code, stdout, _) = run(&["gather", "--json", "--bind", "127.0.0.1", "--stun", &url]).await;
     assert_eq!(code, 0);
-    assert!(objects(&stdout).iter().any(|object| object["type"] == "failed"), "{stdout}");
+    let objects = objects(&stdout);
+    let failed = objects.iter().position(|object| object["type"] == "failed").expect(&stdout);
+    assert!(objects[failed]["reason"].as_str().unwrap().contains("check"), "{stdout}");
+    assert!(url.contains(objects[failed]["server"].as_str().unwrap()), "{stdout}");
+    assert_eq!(objects.last().unwrap()["type"], "complete");
+    assert!(failed < objects.len() - 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_in_a_sentence_and_not_by_the_log() {
+    for command in ["gather", "demo"] {
+        let (code, _, stderr) = run(&[command, "--bind", "192.0.2.199"]).await;
+        assert_eq!(code, 1);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("floe: cannot bind to "), "{stderr}");
+    }
+    let stun = ["gather", "--bind", "127.0.0.1", "--stun", "stun:no-such-name.invalid"];
+    let (_, _, stderr) = run(&stun).await;
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("cannot be resolved"), "{stderr}");
 }
 
 #[tokio::test]
@@ -294,7 +313,7 @@ async fn a_bad_line_gets_an_error_object_and_nothing_else_changes() {
         (r#"{"type":"candidate","candidate":7}"#, "an object"),
         (r#"{"type":"send"}"#, "text"),
         (r#"{"type":"send","text":"early"}"#, "no pair"),
-        (long.as_str(), "longer than 65536 octets"),
+        (long.as_str(), "longer than 65536 octets; send less text"),
     ] {
         peer.tell(line).await;
         let error = peer.until(is("error")).await;
@@ -306,6 +325,14 @@ async fn a_bad_line_gets_an_error_object_and_nothing_else_changes() {
     relay(&mut other, &mut peer, is("selected")).await;
     peer.tell(r#"{"type":"close"}"#).await;
     assert_eq!(peer.ends().await, 0);
+}
+
+#[tokio::test]
+async fn the_log_of_a_peer_names_events_and_no_addresses() {
+    let (code, _, log) = run(&["peer", "--controlling", "-v", "--bind", "127.0.0.1"]).await;
+    assert_eq!(code, 0);
+    assert!(log.contains("local candidate"), "{log}");
+    assert!(!log.contains("127.0.0.1"), "{log}");
 }
 
 #[tokio::test]

@@ -369,7 +369,7 @@ impl Session {
         }
         self.foundations.shrink();
         core.local.shrink();
-        core.ended.shrink_to(4);
+        core.ended.shrink_to(2);
     }
 
     /// Removes a pair and everything that refers to it.

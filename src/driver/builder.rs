@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::PathFilter;
 use super::clock::Clock;
@@ -213,7 +213,7 @@ impl NodeBuilder {
         let mut unresolved = Vec::new();
         for ((group, url), addresses) in (0..).zip(self.servers).zip(resolved) {
             if addresses.is_empty() {
-                warn!(%url, "server name not resolved");
+                debug!(%url, "server name not resolved");
                 unresolved.push(url);
                 continue;
             }
@@ -253,20 +253,25 @@ impl Options {
 /// Binds a socket to each base as socket set `set`; fails if none can be bound.
 pub(super) fn bind_all(core: &mut Core, bases: &[Base], set: u32) -> Result<(), BindError> {
     let mut bound = 0;
-    let mut failure = None;
+    let mut failures = Vec::new();
     for base in bases {
         let socket = bind(base.address);
         match socket.and_then(|socket| core.add_socket(socket, base, set)) {
             Ok(()) => bound += 1,
             Err(error) => {
-                warn!(interface = base.interface, %error, "cannot bind");
-                failure = Some(BindError::Socket { address: base.address, error });
+                failures.push((&base.interface, base.address, error));
             }
         }
     }
-    match failure {
-        Some(failure) if bound == 0 => Err(failure),
-        Some(_) | None => Ok(()),
+    if bound > 0 {
+        for (interface, _, error) in failures {
+            warn!(interface, %error, "cannot bind");
+        }
+        return Ok(());
+    }
+    match failures.pop() {
+        Some((_, address, error)) => Err(BindError::Socket { address, error }),
+        None => Ok(()),
     }
 }
 

@@ -19,14 +19,13 @@ use crate::stats::AgentStats;
 /// Events kept for a connection until they are taken.
 const MAX_EVENTS: usize = 256;
 
-/// What is known of a connection at a glance.
-#[derive(Clone, Debug)]
+/// What is known of a connection at a glance. Whether it can send, and on which pair, the core
+/// alone knows.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Status {
     pub(super) state: AgentState,
-    pub(super) sendable: bool,
     /// Whether the peer's description was applied.
     pub(super) described: bool,
-    pub(super) selected: Option<SelectedPair>,
     pub(super) signaling_ended: bool,
 }
 
@@ -45,13 +44,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(agent: AgentId, max_datagrams: usize, max_octets: usize) -> Self {
-        let status = Status {
-            state: AgentState::New,
-            sendable: false,
-            described: false,
-            selected: None,
-            signaling_ended: false,
-        };
+        let status = Status { state: AgentState::New, described: false, signaling_ended: false };
         Self {
             agent,
             inbox: Mutex::new(Inbox::new(max_datagrams, max_octets)),
@@ -77,9 +70,12 @@ impl Link {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_modify(change);
-        if self.status.borrow().sendable {
-            self.was_ready.store(true, Ordering::Relaxed);
-        }
+    }
+
+    /// The connection can send now: those who wait for it look again.
+    pub(super) fn sendable(&self) {
+        self.was_ready.store(true, Ordering::Relaxed);
+        self.status.send_modify(|_| {});
     }
 
     pub(super) fn status(&self) -> watch::Ref<'_, Status> {
@@ -109,10 +105,7 @@ impl Link {
         if self.is_closed() {
             return;
         }
-        self.update(|status| {
-            status.state = AgentState::Closed;
-            status.sendable = false;
-        });
+        self.update(|status| status.state = AgentState::Closed);
         self.event(ConnectionEvent::State(AgentState::Closed));
         self.received.notify_waiters();
         self.received.notify_one();
@@ -185,7 +178,7 @@ impl Connection {
             self.settled(&mut status, |status| status.described).await?;
         }
         let limit = self.shared().options.connect_timeout;
-        let ready = self.settled(&mut status, |status| status.sendable);
+        let ready = self.settled(&mut status, |_| self.shared().lock().can_send(self.link().agent));
         match tokio::time::timeout(limit, ready).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::TimedOut(Box::new(self.failure()))),
@@ -199,26 +192,24 @@ impl Connection {
         reached: impl Fn(&Status) -> bool,
     ) -> Result<(), ConnectError> {
         loop {
-            {
-                let status = status.borrow_and_update();
-                if reached(&status) {
-                    return Ok(());
+            // A copy: the core updates the status under its own lock, which `reached` may take.
+            let now = *status.borrow_and_update();
+            if reached(&now) {
+                return Ok(());
+            }
+            match now.state {
+                AgentState::Closed => return Err(ConnectError::Closed),
+                AgentState::Failed => {
+                    return Err(ConnectError::Failed(Box::new(self.failure())));
                 }
-                match status.state {
-                    AgentState::Closed => return Err(ConnectError::Closed),
-                    AgentState::Failed => {
-                        drop(status);
-                        return Err(ConnectError::Failed(Box::new(self.failure())));
-                    }
-                    AgentState::New
-                    | AgentState::Checking
-                    | AgentState::Connected
-                    | AgentState::Completed
-                    | AgentState::Disconnected => {}
-                }
-                if status.signaling_ended && !status.described {
-                    return Err(ConnectError::SignalingEnded);
-                }
+                AgentState::New
+                | AgentState::Checking
+                | AgentState::Connected
+                | AgentState::Completed
+                | AgentState::Disconnected => {}
+            }
+            if now.signaling_ended && !now.described {
+                return Err(ConnectError::SignalingEnded);
             }
             if status.changed().await.is_err() {
                 return Err(ConnectError::Closed);
@@ -340,14 +331,10 @@ impl Connection {
         self.link().status().state
     }
 
-    /// The pair in use.
+    /// The pair in use; `None` while there is none.
     #[must_use]
     pub fn selected(&self) -> Option<SelectedPair> {
-        let agent = self.link().agent;
-        let core = self.shared().lock();
-        let now = core.endpoint.agent(agent)?.selected(crate::net::ComponentId::FIRST);
-        drop(core);
-        now.or(self.link().status().selected)
+        self.shared().lock().selected(self.link().agent)
     }
 
     /// Candidates, pairs and their counters; empty once closed.
@@ -368,7 +355,8 @@ impl Connection {
     /// old pair until a new one works; where none is left, fresh sockets are bound, so that a
     /// 5-tuple that died in some middlebox is left behind. [RFC 8445 §9]
     ///
-    /// Returns when the restart has begun; [`events`](Self::events) tell how it goes on.
+    /// Returns when the restart has begun; [`events`](Self::events) tell how it goes on. While an
+    /// offer waits for its answer the restart is noted, and begins when the answer was used.
     pub async fn restart(&self) {
         let agent = self.link().agent;
         let alive = match self.state() {

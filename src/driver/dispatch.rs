@@ -51,14 +51,13 @@ impl Core {
             Event::Sendable { agent, component: _ } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.restarts = 0;
-                member.link.update(|status| status.sendable = true);
+                member.link.sendable();
                 member.link.event(ConnectionEvent::Sendable);
             }
             Event::Selected { agent, component: _, pair } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 info!(%agent, rtt = ?pair.rtt, "selected");
                 member.restarts = 0;
-                member.link.update(|status| status.selected = Some(pair));
                 member.link.event(ConnectionEvent::Selected(pair));
             }
             Event::RestartedByPeer { agent } => {
@@ -103,17 +102,7 @@ impl Core {
     fn state(&self, agent: AgentId, state: AgentState) {
         let Some(member) = self.members.get(&agent) else { return };
         info!(%agent, ?state, "state");
-        member.link.update(|status| {
-            status.state = state;
-            match state {
-                AgentState::Failed | AgentState::Closed => status.sendable = false,
-                AgentState::New
-                | AgentState::Checking
-                | AgentState::Connected
-                | AgentState::Completed
-                | AgentState::Disconnected => {}
-            }
-        });
+        member.link.update(|status| status.state = state);
         member.link.event(ConnectionEvent::State(state));
     }
 
@@ -133,6 +122,7 @@ impl Core {
         let ours = controlling || reason == RestartReason::Failed;
         let possible = member.link.was_ready()
             && !member.negotiation.is_offering()
+            && !member.restart_due
             && !member.link.status().signaling_ended
             && member.restarts < MAX_RESTARTS;
         if !(shared.options.auto_restart && ours && possible) {
@@ -150,10 +140,18 @@ impl Core {
         }
     }
 
-    /// Restarts the agent and has an offer signalled.
+    /// Restarts the agent and has an offer signalled; after the exchange that is under way, if
+    /// there is one, for its answer would be taken for that to the new offer.
     pub(super) fn restart(&mut self, shared: &Arc<Shared>, agent: AgentId) {
         // Events of the old generation first.
         self.dispatch(shared);
+        let Some(member) = self.members.get_mut(&agent) else { return };
+        if member.negotiation.must_finish() {
+            debug!(%agent, "the restart waits for the answer");
+            member.restart_due = true;
+            return;
+        }
+        member.restart_due = false;
         let now = self.clock.now();
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return };
         handle.restart();
@@ -166,7 +164,17 @@ impl Core {
         member.link.event(ConnectionEvent::Restarting { by_peer: false });
         member.link.nudge();
         self.tell_candidates(agent);
+        // The state that the restart led to is known when it returns.
+        self.dispatch(shared);
         self.wake_driver();
+    }
+
+    /// Begins the restart that had to wait for the end of an exchange.
+    pub(super) fn restart_if_due(&mut self, shared: &Arc<Shared>, agent: AgentId) {
+        let Some(member) = self.members.get(&agent) else { return };
+        if member.restart_due && !member.negotiation.must_finish() {
+            self.restart(shared, agent);
+        }
     }
 
     /// Closes an agent and ends its connection.

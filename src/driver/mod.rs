@@ -1,7 +1,10 @@
 //! The tokio driver: sockets, interfaces, clock and entropy around the core.
 //!
 //! A [`Node`] owns UDP sockets and the task that drives them; any number of [`Connection`]s share
-//! them, told apart by what they authenticated and not by their ports. Everything that knows the
+//! them, told apart by the 5-tuples that each authenticated. Two connections between the same two
+//! nodes may come to the same 5-tuple: then nothing tells their data apart, and what arrives is
+//! dropped, counted ([`DriverStats::unclaimed`]) and warned of once. Use one connection for each
+//! pair of nodes, or a node of its own for each. Everything that knows the
 //! outside world is here; the core below is reached through its public API alone.
 //!
 //! ```
@@ -85,6 +88,8 @@ pub struct DriverStats {
     pub receive_errors: u64,
     /// Datagrams that the path filter stopped.
     pub filtered: u64,
+    /// Data that arrived on a 5-tuple that no connection authenticated, or more than one: dropped.
+    pub unclaimed: u64,
 }
 
 impl DriverStats {

@@ -65,14 +65,25 @@ impl Negotiation {
         self.awaiting_answer = false;
     }
 
-    /// Whether an answer is awaited; taking it ends the exchange.
-    pub(super) fn answered(&mut self) -> bool {
-        core::mem::take(&mut self.awaiting_answer)
+    /// The peer's answer was applied: the exchange is over.
+    pub(super) fn answered(&mut self) {
+        self.awaiting_answer = false;
     }
 
     /// Whether an offer of ours went out and was not answered yet.
     pub(super) fn is_awaiting(&self) -> bool {
         self.awaiting_answer
+    }
+
+    /// Whether the peer was told of this generation.
+    pub(super) fn is_described(&self) -> bool {
+        self.described
+    }
+
+    /// Whether an exchange is under way that a restart would break: an answer is awaited or
+    /// owed. What is signalled now would be taken for the answer to another offer.
+    pub(super) fn must_finish(&self) -> bool {
+        self.awaiting_answer || self.due == Some(Kind::Answer)
     }
 
     /// Whether an offer of ours is on its way or about to be.
@@ -203,8 +214,8 @@ mod tests {
         negotiation.offer();
         negotiation.next();
         assert!(negotiation.is_offering());
-        assert!(negotiation.answered());
-        assert!(!negotiation.answered());
+        negotiation.answered();
+        assert!(!negotiation.is_offering());
         negotiation.found(0, candidate(1));
         negotiation.gathered();
         negotiation.restarted(false);
@@ -212,6 +223,21 @@ mod tests {
         negotiation.offer();
         assert_eq!(negotiation.next(), Some(Next::Description(Kind::Offer)));
         assert_eq!(negotiation.version(), 2);
+    }
+
+    #[test]
+    fn an_exchange_is_finished_before_the_next_restart() {
+        let mut negotiation = Negotiation::new(Trickle::Full);
+        negotiation.offer();
+        assert!(!negotiation.must_finish());
+        negotiation.next();
+        assert!(negotiation.must_finish());
+        negotiation.answered();
+        assert!(!negotiation.must_finish());
+        negotiation.offered();
+        assert!(negotiation.must_finish());
+        negotiation.next();
+        assert!(!negotiation.must_finish());
     }
 
     #[test]

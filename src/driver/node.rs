@@ -15,6 +15,7 @@ use super::shared::{Core, Member, Shared};
 use super::signal::Signaller;
 use super::url::StunUrl;
 use crate::config::{AgentConfig, Role};
+use crate::event::AgentState;
 use crate::net::AgentId;
 use crate::signaling::Signaling;
 use crate::stats::EndpointStats;
@@ -144,6 +145,7 @@ impl Node {
                 link: Arc::clone(&link),
                 negotiation,
                 restarts: 0,
+                restart_due: false,
                 session: session_id(),
                 told: Vec::new(),
                 early: Vec::new(),
@@ -231,6 +233,8 @@ pub(super) async fn restart_on_fresh_sockets(shared: &Arc<Shared>, agent: AgentI
     core.restart(shared, agent);
     if let Some(set) = retired {
         retire(&mut core, agent, set);
+        core.dispatch(shared);
+        core.wake_driver();
     }
 }
 
@@ -238,12 +242,33 @@ pub(super) async fn restart_on_fresh_sockets(shared: &Arc<Shared>, agent: AgentI
 ///
 /// A connection that is alone on its node leaves all of them, so that no check is spent on the
 /// 5-tuples that died. Where others share them, the last set stays, and what carries a selected
-/// pair of theirs.
+/// pair of theirs; while one of them still checks, all stay. So does a port that the application
+/// named, for there would be no way back to it.
 fn retire(core: &mut Core, agent: AgentId, newest: u32) {
-    let others = || core.members.iter().filter(|(other, _)| **other != agent);
-    let in_use: Vec<SocketAddr> = others()
-        .filter_map(|(_, member)| member.link.status().selected.map(|pair| pair.base))
-        .collect();
-    let oldest = if others().next().is_some() { newest.saturating_sub(1) } else { newest };
-    core.keep_sockets(|socket| socket.set >= oldest || in_use.contains(&socket.address));
+    let others: Vec<AgentId> =
+        core.members.keys().copied().filter(|other| *other != agent).collect();
+    if others.iter().any(|other| is_checking(core, *other)) {
+        return;
+    }
+    let in_use: Vec<SocketAddr> =
+        others.iter().filter_map(|other| core.selected(*other)).map(|pair| pair.base).collect();
+    let oldest = if others.is_empty() { newest } else { newest.saturating_sub(1) };
+    core.keep_sockets(|socket| {
+        socket.named || socket.set >= oldest || in_use.contains(&socket.address)
+    });
+}
+
+/// Whether the peer of `agent` was told of sockets, and none of them is settled on yet.
+fn is_checking(core: &Core, agent: AgentId) -> bool {
+    let Some(state) = core.endpoint.agent(agent).map(|agent| agent.state()) else { return false };
+    match state {
+        AgentState::New => {
+            core.members.get(&agent).is_some_and(|member| member.negotiation.is_described())
+        }
+        AgentState::Checking | AgentState::Connected => true,
+        AgentState::Disconnected
+        | AgentState::Completed
+        | AgentState::Failed
+        | AgentState::Closed => false,
+    }
 }

@@ -20,34 +20,52 @@ const PATIENCE: u32 = 4;
 pub(super) struct Driver {
     shared: Arc<Shared>,
     sleep: Pin<Box<Sleep>>,
-    undrained: u32,
+    patience: Patience,
     /// Closed when the driver ended.
     _running: watch::Sender<()>,
+}
+
+/// How long timers and packets wait for sockets to run dry.
+#[derive(Debug, Default)]
+struct Patience {
+    undrained: u32,
+}
+
+impl Patience {
+    /// Whether it is time for timers and packets after a turn of reading.
+    fn is_over(&mut self, drained: bool) -> bool {
+        self.undrained = if drained { 0 } else { self.undrained.saturating_add(1) };
+        let over = drained || self.undrained > PATIENCE;
+        if over {
+            self.undrained = 0;
+        }
+        over
+    }
 }
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, running: watch::Sender<()>) -> Self {
         let sleep = Box::pin(tokio::time::sleep(core::time::Duration::ZERO));
-        Self { shared, sleep, undrained: 0, _running: running }
+        Self { shared, sleep, patience: Patience::default(), _running: running }
     }
 
     /// One turn: sockets, then timers, then packets, then events. Returns whether the sockets
     /// are drained.
     ///
     /// Reading comes first so that an answer that has already arrived is not taken for missing;
-    /// sockets that never run dry hold the timers up for a few turns only.
+    /// sockets that never run dry hold up the timers, and the packets, whose making looks at the
+    /// timers, for a few turns only.
     fn turn(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
         core.clock.sync();
         let drained = core.receive(cx);
-        self.undrained = if drained { 0 } else { self.undrained.saturating_add(1) };
-        let now = core.clock.now();
-        let due = core.endpoint.poll_timeout().is_some_and(|at| at <= now);
-        if due && (drained || self.undrained > PATIENCE) {
-            self.undrained = 0;
-            core.endpoint.handle_timeout(now);
+        if self.patience.is_over(drained) {
+            let now = core.clock.now();
+            if core.endpoint.poll_timeout().is_some_and(|at| at <= now) {
+                core.endpoint.handle_timeout(now);
+            }
+            core.send_backlog(cx);
+            core.send(now);
         }
-        core.send_backlog(cx);
-        core.send(now);
         core.dispatch(&self.shared);
         // A packet that found its socket full registers for writability.
         core.send_backlog(cx);
@@ -99,5 +117,23 @@ impl Drop for Driver {
         }
         core.sockets.clear();
         debug!("driver ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_wait_for_sockets_with_something_to_read_but_not_for_ever() {
+        let mut patience = Patience::default();
+        for _ in 0..3 {
+            for _ in 0..PATIENCE {
+                assert!(!patience.is_over(false));
+            }
+            assert!(patience.is_over(false));
+        }
+        assert!(!patience.is_over(false));
+        assert!(patience.is_over(true));
     }
 }

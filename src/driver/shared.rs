@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
-use tracing::{debug, trace};
+use tracing::{debug, trace, warn};
 
 use super::builder::Options;
 use super::clock::Clock;
@@ -20,7 +20,10 @@ use super::socket::{SendFailure, classify};
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
 use crate::candidate::Candidate;
-use crate::net::{AgentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit};
+use crate::event::SelectedPair;
+use crate::net::{
+    AgentId, ComponentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit,
+};
 use crate::time::Instant;
 
 /// The longest UDP payload there is, and room around it.
@@ -60,6 +63,8 @@ pub(super) struct Member {
     pub(super) negotiation: Negotiation,
     /// Restarts of our own accord since the connection could send last.
     pub(super) restarts: u8,
+    /// A restart was asked for while an exchange was under way; it begins after it.
+    pub(super) restart_due: bool,
     pub(super) session: u64,
     /// Our candidates of this generation that the application was told of.
     pub(super) told: Vec<Candidate>,
@@ -75,6 +80,8 @@ pub(super) struct Bound {
     pub(super) io: Arc<UdpSocket>,
     /// Which set of sockets it belongs to; fresh sockets are a new set.
     pub(super) set: u32,
+    /// The application named its port: no other would do, so it stays.
+    pub(super) named: bool,
     backlog: VecDeque<(SocketAddr, Vec<u8>)>,
     read_errors: u32,
 }
@@ -89,6 +96,8 @@ pub(super) struct Core {
     pub(super) stats: DriverStats,
     /// No handle is left: the driver ends.
     pub(super) closing: bool,
+    /// Connections that share a 5-tuple were warned of.
+    warned: bool,
     filter: Option<PathFilter>,
     driver: Option<Waker>,
     buffer: Vec<u8>,
@@ -112,6 +121,7 @@ impl Core {
             servers: BTreeMap::new(),
             stats: DriverStats::default(),
             closing: false,
+            warned: false,
             filter,
             driver: None,
             buffer: vec![0; BUFFER],
@@ -122,6 +132,7 @@ impl Core {
     /// Hands a bound socket to the endpoint.
     pub(super) fn add_socket(&mut self, io: UdpSocket, base: &Base, set: u32) -> io::Result<()> {
         let address = io.local_addr()?;
+        let named = base.address.port() != 0;
         let now = self.clock.now();
         let socket = Socket::udp(address).with_network_cost(base.network_cost);
         let id = self.endpoint.add_socket(now, socket);
@@ -131,6 +142,7 @@ impl Core {
             address,
             io: Arc::new(io),
             set,
+            named,
             backlog: VecDeque::new(),
             read_errors: 0,
         });
@@ -228,7 +240,25 @@ impl Core {
                     member.link.deliver(data);
                 }
             }
-            Received::Handled | Received::Unclaimed { .. } | Received::Dropped(_) => {}
+            Received::Unclaimed { .. } => self.unclaimed(local, from),
+            Received::Handled | Received::Dropped(_) => {}
+        }
+    }
+
+    /// Counts data that no connection, or more than one, may claim. The latter is a mistake of
+    /// ours, so it is warned of; it is looked for ever more rarely, as strangers send data too.
+    fn unclaimed(&mut self, local: SocketAddr, from: SocketAddr) {
+        self.stats.unclaimed = self.stats.unclaimed.saturating_add(1);
+        if self.warned || !self.stats.unclaimed.is_power_of_two() {
+            return;
+        }
+        let is_theirs = |agent: &&AgentId| {
+            let pair = self.selected(**agent);
+            pair.is_some_and(|pair| (pair.base, pair.remote.address) == (local, from))
+        };
+        if self.members.keys().filter(is_theirs).nth(1).is_some() {
+            self.warned = true;
+            warn!("two connections share a 5-tuple: their data is dropped; use a node for each");
         }
     }
 
@@ -293,6 +323,18 @@ impl Core {
         self.stats.count_sent(sent.is_ok());
     }
 
+    /// Whether data of `agent` can leave now.
+    pub(super) fn can_send(&mut self, agent: AgentId) -> bool {
+        let now = self.clock.now();
+        self.endpoint.route(now, agent, ComponentId::FIRST).is_ok()
+    }
+
+    /// The pair in use, as long as its socket is.
+    pub(super) fn selected(&self, agent: AgentId) -> Option<SelectedPair> {
+        let pair = self.endpoint.agent(agent)?.selected(ComponentId::FIRST)?;
+        self.sockets.iter().any(|socket| socket.address == pair.base).then_some(pair)
+    }
+
     /// Sends application data on the pair that `agent` uses now.
     pub(super) fn send_data(&mut self, agent: AgentId, data: &[u8]) -> DataSent {
         let Some(end) = HEADROOM.checked_add(data.len()).filter(|end| end + TAILROOM <= BUFFER)
@@ -307,7 +349,7 @@ impl Core {
         if let Some(payload) = buffer.get_mut(HEADROOM..end) {
             payload.copy_from_slice(data);
         }
-        let component = crate::net::ComponentId::FIRST;
+        let component = ComponentId::FIRST;
         let sent = match self.endpoint.route(now, agent, component) {
             Err(error) => DataSent::Refused(error),
             Ok(route) => {

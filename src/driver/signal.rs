@@ -158,6 +158,7 @@ impl Core {
     fn next_signal(&mut self, shared: &Arc<Shared>, agent: AgentId) -> Option<Signal> {
         // What was found before the description is written travels in it.
         self.dispatch(shared);
+        self.restart_if_due(shared, agent);
         let member = self.members.get_mut(&agent)?;
         if member.negotiation.is_idle() {
             return None;
@@ -167,7 +168,7 @@ impl Core {
             Next::Description(kind) => {
                 let version = member.negotiation.version();
                 let sdp = description.to_sdp(&SessionTemplate::new(member.session, version));
-                tracing::trace!(sdp, "describing");
+                tracing::trace!(?kind, version, octets = sdp.len(), "describing");
                 match kind {
                     Kind::Offer => Signal::Offer { sdp },
                     Kind::Answer => Signal::Answer { sdp },
@@ -219,14 +220,20 @@ impl Core {
 
     fn receive_answer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
-        let member = self.members.get_mut(&agent);
-        if !member.is_some_and(|member| member.negotiation.answered()) {
+        if !self.members.get(&agent).is_some_and(|member| member.negotiation.is_awaiting()) {
             return Err(SignalRejected::UnexpectedAnswer);
         }
-        self.describe(agent, &description)
+        self.describe(agent, &description)?;
+        // An answer that was not used leaves the offer open for a better one.
+        if let Some(member) = self.members.get_mut(&agent) {
+            member.negotiation.answered();
+            member.link.nudge();
+        }
+        Ok(())
     }
 
-    /// Applies the peer's description, and the candidates that came before it.
+    /// Applies the peer's description, and the candidates that came before it. Of these each
+    /// stands for itself: one that is not usable is reported and holds up nothing.
     fn describe(&mut self, agent: AgentId, peer: &Description) -> Result<(), SignalRejected> {
         let now = self.clock.now();
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return Ok(()) };
@@ -237,7 +244,14 @@ impl Core {
             member.link.event(ConnectionEvent::RemoteCandidate(candidate.clone()));
         }
         let early = core::mem::take(&mut member.early);
-        early.into_iter().try_for_each(|init| self.receive_candidate(agent, init))
+        for init in early {
+            let Err(reason) = self.receive_candidate(agent, init) else { continue };
+            if let Some(member) = self.members.get(&agent) {
+                debug!(%reason, "early candidate not used");
+                member.link.event(ConnectionEvent::SignalRejected(reason));
+            }
+        }
+        Ok(())
     }
 
     fn receive_candidate(

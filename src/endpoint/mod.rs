@@ -526,6 +526,7 @@ impl Endpoint {
         if agent.take_forgot() {
             let bases = &slot.bases;
             let routes = &mut self.routes;
+            routes.trim();
             slot.flows.retain(|(socket, from)| {
                 let known = base_among(bases, *socket).is_some_and(|base| agent.knows(base, *from));
                 if !known && routes.remove_flow(*socket, *from, id.index) {

@@ -88,6 +88,14 @@ impl Routes {
         self.transactions.remove(&transaction);
     }
 
+    /// Gives back the room that many transactions at once had needed, as when all agents connect.
+    pub(super) fn trim(&mut self) {
+        let enough = (self.transactions.len() + 8) * 4;
+        if self.transactions.capacity() > 2 * enough {
+            self.transactions.shrink_to(enough);
+        }
+    }
+
     pub(super) fn flow(&self, socket: SocketId, from: SocketAddr) -> Option<Flow> {
         self.flows.get(&(socket, from)).copied()
     }

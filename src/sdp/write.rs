@@ -63,6 +63,7 @@ impl Description {
     ) {
         let default = match stream.default_destination {
             _ if stream.rejected => PLACEHOLDER,
+            Some(address) if address.port() == 0 => PLACEHOLDER,
             Some(address) => address,
             None if self.options.trickle || stream.mismatch => PLACEHOLDER,
             None => default_candidate(&stream.candidates).unwrap_or(PLACEHOLDER),
@@ -191,6 +192,8 @@ fn default_candidate(candidates: &[Candidate]) -> Option<SocketAddr> {
         .iter()
         .filter(|candidate| candidate.component == 1 && candidate.protocol == Protocol::Udp)
         .filter_map(|candidate| Some((candidate, candidate.socket_address()?)))
+        // Port 0 would say that the stream is rejected.
+        .filter(|(_, address)| address.port() != 0)
         .max_by_key(|(candidate, _)| {
             let reach = match candidate.kind {
                 CandidateKind::Host => 0_u8,

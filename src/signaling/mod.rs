@@ -49,7 +49,9 @@ pub const MAX_SIGNAL: usize = 64 * 1024;
 /// As JSON (feature `serde`) it is what browsers exchange: `{"type":"offer","sdp":"…"}`,
 /// `{"type":"answer","sdp":"…"}` and `{"type":"candidate","candidate":{…}}`, whose inner object
 /// is an `RTCIceCandidateInit`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Descriptions carry passwords, so `Debug` tells the kind and the length alone.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Signal {
     /// The description of the side that asks; asks for an answer.
     Offer {
@@ -63,6 +65,17 @@ pub enum Signal {
     },
     /// A candidate found after the description was sent, or the end of them.
     Candidate(CandidateInit),
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, octets) = match self {
+            Self::Offer { sdp } => ("Offer", sdp.len()),
+            Self::Answer { sdp } => ("Answer", sdp.len()),
+            Self::Candidate(init) => ("Candidate", init.candidate.len()),
+        };
+        f.debug_struct(kind).field("octets", &octets).finish_non_exhaustive()
+    }
 }
 
 /// A trickled candidate, or the end of candidates: W3C's `RTCIceCandidateInit`. [RFC 8838 §13]
@@ -272,3 +285,21 @@ pub trait SignalingExt: Signaling {
 }
 
 impl<S: Signaling + ?Sized> SignalingExt for S {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_signal_shows_no_password() {
+        let sdp = "v=0\r\na=ice-ufrag:abcd\r\na=ice-pwd:correcthorsebatterystaple\r\n";
+        for signal in [Signal::Offer { sdp: sdp.into() }, Signal::Answer { sdp: sdp.into() }] {
+            for shown in [format!("{signal:?}"), format!("{signal:#?}")] {
+                assert!(!shown.contains("horse") && !shown.contains("abcd"), "{shown}");
+                assert!(shown.contains(&sdp.len().to_string()), "{shown}");
+            }
+        }
+        let init = CandidateInit { candidate: "candidate:x".into(), ..CandidateInit::default() };
+        assert!(!format!("{:?}", Signal::Candidate(init)).contains("candidate:"));
+    }
+}

@@ -206,6 +206,17 @@ fn check(text: &str) {
     }
 }
 
+/// Once a candidate with port 0 became the default destination, which rejects the stream.
+#[test]
+fn a_candidate_with_port_0_rejects_no_stream() {
+    let credentials = "a=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n";
+    let candidate = "a=candidate:1 1 UDP 2130706431 192.0.2.1 0 typ host\r\n";
+    let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n";
+    let text = format!("{head}m=audio 9 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n{credentials}{candidate}");
+    assert!(!Description::parse(&text).unwrap().streams[0].candidates.is_empty());
+    check(&text);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 

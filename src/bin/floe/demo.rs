@@ -139,7 +139,9 @@ impl Demo {
                 }
                 builder = builder.seed(seed);
             }
-            sides.push((name, Network::bind(builder).await?));
+            // What cannot be resolved was told of when the scout was bound.
+            let node = builder.bind().await.map_err(|error| Failure::runtime(error.to_string()))?;
+            sides.push((name, node));
         }
         let (near, far) = memory::pair(64);
         let mut sides = sides.into_iter();

@@ -46,10 +46,17 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     if within(LIMIT, "asking the servers", gather).await.is_none() {
         return Err(Failure::runtime("gathering did not end; try without --stun, and report this"));
     }
-    if options.network.has_stun() && node.stats().stun_received == 0 {
-        let reason = "no server answered; check the URL, and whether UDP may leave this network";
-        output.step("", "failed", reason, json!({ "type": "failed", "reason": reason }));
+    if node.stats().stun_received == 0 {
+        let named = options.network.servers().iter();
+        for url in named.filter(|url| !node.unresolved().contains(*url)) {
+            let server = url.to_string();
+            let reason = "no answer; check the URL, and whether UDP may leave this network";
+            let object = json!({ "type": "failed", "server": server, "reason": reason });
+            output.step("", "failed", &format!("server {server}: {reason}"), object);
+        }
     }
+    let detail = format!("{found} candidates");
+    output.step("", "complete", &detail, json!({ "type": "complete", "count": found }));
     connection.close().await;
     node.close().await;
     if found == 0 {
@@ -94,11 +101,7 @@ fn show(output: &mut Output, event: ConnectionEvent, found: &mut u32) -> bool {
             output.step("", "failed", &detail, object);
             false
         }
-        ConnectionEvent::GatheringComplete => {
-            let detail = format!("{found} candidates");
-            output.step("", "complete", &detail, json!({ "type": "complete", "count": found }));
-            true
-        }
+        ConnectionEvent::GatheringComplete => true,
         _ => false,
     }
 }

@@ -147,6 +147,12 @@ fn parse(line: &str) -> Result<Order, String> {
 }
 
 fn reason(error: SignalingError) -> String {
+    if let SignalingError::Signal(SignalError::TooLong { max }) = error {
+        return format!(
+            "the line is longer than {max} octets; send less text at a time, and trickle the \
+             candidates of a description"
+        );
+    }
     error.to_string()
 }
 
@@ -163,7 +169,25 @@ fn show(output: &mut Output, connection: &Connection, event: ConnectionEvent) {
         ConnectionEvent::SignalRejected(rejected) if is_error(rejected) => {
             error(output, &rejected.to_string());
         }
-        other => info!(?other, "event"),
+        other => info!(kind = event_kind(&other), "event"),
+    }
+}
+
+/// What an event is, without the addresses in it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
+fn event_kind(event: &ConnectionEvent) -> &'static str {
+    match event {
+        ConnectionEvent::LocalCandidate(_) => "local candidate",
+        ConnectionEvent::RemoteCandidate(_) => "remote candidate",
+        ConnectionEvent::GatheringComplete => "gathering complete",
+        ConnectionEvent::GatheringFailed { .. } => "gathering failed",
+        ConnectionEvent::Sendable => "sendable",
+        ConnectionEvent::Restarting { .. } => "restarting",
+        ConnectionEvent::RestartRecommended(_) => "restart recommended",
+        ConnectionEvent::RoleChanged(_) => "role changed",
+        ConnectionEvent::SignalRejected(_) => "signal passed over",
+        ConnectionEvent::SignalingEnded => "signalling ended",
+        _ => "other",
     }
 }
 
