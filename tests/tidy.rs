@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "tidy/paths.rs"]
+mod paths;
 #[path = "tidy/scanner.rs"]
 mod scanner;
 
@@ -15,10 +17,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use paths::{crate_paths, named};
 use scanner::{code, functions, tokens};
 
 /// The most lines of a file.
 const FILE_LINES: usize = 900;
+/// The lines of a file to aim for; more are noted, not refused.
+const FILE_LINES_AIM: usize = 500;
 /// The most lines of a function.
 const FUNCTION_LINES: usize = 100;
 
@@ -186,23 +191,32 @@ fn the_agent_sees_bases_not_sockets() {
     report(&forbid(&rust(&["src/agent"]), &words, why));
 }
 
+/// Paths alone are looked at: a method that is `pub(crate)` is not seen.
 #[test]
 fn the_driver_uses_the_public_interface_alone() {
-    const PRIVATE: [&str; 4] = ["agent", "endpoint", "gather", "rng"];
+    const ITEMS: [&str; 8] = ["fn", "struct", "enum", "union", "trait", "type", "const", "static"];
+    let root = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let root = code(&root);
+    let root = tokens(&root);
+    let private = named(&root, &["mod"], false);
+    assert!(private.contains("agent"), "src/lib.rs: the modules are not understood");
+    let exported: BTreeSet<&str> = root.iter().map(|(_, token)| *token).collect();
+
+    let mut core = rust(&["src"]);
+    core.retain(|file| !file.is_under(&["src/driver/", "src/bin/"]));
+    let core: Vec<String> = core.iter().map(|file| code(&file.text)).collect();
+    let items = |public| core.iter().flat_map(move |code| named(&tokens(code), &ITEMS, public));
+    let public: BTreeSet<&str> = items(true).collect();
+    let hidden: BTreeSet<&str> = items(false).filter(|name| !public.contains(name)).collect();
+
     let mut findings = Vec::new();
-    for file in rust(&["src/driver", "src/bin"]) {
-        for (line, statement) in statements(&code(&file.text)) {
-            let squeezed = statement.replace(' ', "");
-            let named = PRIVATE.iter().find(|name| {
-                squeezed.contains(&format!("crate::{name}::"))
-                    || squeezed.contains(&format!("super::super::{name}::"))
-                    || (squeezed.contains("usecrate::{")
-                        && [format!("{{{name}::"), format!(",{name}::")]
-                            .iter()
-                            .any(|path| squeezed.contains(path)))
-            });
-            if let Some(name) = named {
-                let what = format!("`crate::{name}` is private; use what lib.rs re-exports");
+    for file in rust(&["src/driver"]) {
+        for (line, path) in crate_paths(&tokens(&code(&file.text))) {
+            let [first, .., last] = path[..] else { continue };
+            let inside = private.contains(first) && !exported.contains(last);
+            if first != "driver" && (inside || hidden.contains(last)) {
+                let path = path.join("::");
+                let what = format!("`crate::{path}` is not public; use what lib.rs shows");
                 findings.push(format!("{}:{line}: {what}", file.path));
             }
         }
@@ -212,7 +226,14 @@ fn the_driver_uses_the_public_interface_alone() {
 
 #[test]
 fn no_file_is_too_long() {
-    let findings: Vec<String> = all_rust()
+    let files = all_rust();
+    for file in &files {
+        let lines = file.text.lines().count();
+        if lines > FILE_LINES_AIM {
+            println!("note: {}: {lines} lines, over the {FILE_LINES_AIM} to aim for", file.path);
+        }
+    }
+    let findings: Vec<String> = files
         .iter()
         .map(|file| (file, file.text.lines().count()))
         .filter(|(_, lines)| *lines > FILE_LINES)
@@ -284,6 +305,8 @@ fn documents() -> Vec<File> {
 #[test]
 fn no_path_of_a_machine_is_named() {
     let machines = [
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
         concat!("/wo", "rk/"),
         concat!("/fa", "rm/"),
         concat!("/ro", "ot/"),
@@ -304,37 +327,97 @@ fn no_path_of_a_machine_is_named() {
     report(&findings);
 }
 
-/// Follows the `mod`s of one crate root.
-fn reach(path: &Path, seen: &mut BTreeSet<PathBuf>) {
+/// Follows the `mod`s of one file; those of a crate root, or of a file that a `#[path]` names, are
+/// beside it.
+fn reach(path: &Path, beside: bool, seen: &mut BTreeSet<PathBuf>) {
     if !seen.insert(path.to_owned()) {
         return;
     }
     let text = fs::read_to_string(path).unwrap();
     let code = code(&text);
     let tokens = tokens(&code);
+    let here = path.parent().unwrap();
     let directory = match path.file_name().and_then(|name| name.to_str()) {
-        Some("lib.rs" | "main.rs" | "mod.rs") => path.parent().unwrap().to_owned(),
+        Some("mod.rs") => here.to_owned(),
+        _ if beside => here.to_owned(),
         _ => path.with_extension(""),
     };
-    for window in tokens.windows(3) {
-        let [(_, "mod"), (_, name), (_, ";")] = window else { continue };
-        let file = directory.join(format!("{name}.rs"));
-        let inner = directory.join(name).join("mod.rs");
-        let found = [file, inner].into_iter().find(|path| path.exists());
-        reach(&found.unwrap_or_else(|| panic!("{}: no file for `{name}`", path.display())), seen);
+    // The modules that stand in braces around the place, `None` for other braces.
+    let mut around: Vec<Option<&str>> = Vec::new();
+    for (at, &(line, token)) in tokens.iter().enumerate() {
+        let word = |back: usize| at.checked_sub(back).map_or("", |at| tokens[at].1);
+        match token {
+            "{" => around.push((word(2) == "mod").then(|| word(1))),
+            "}" => drop(around.pop()),
+            ";" if word(2) == "mod" => {
+                let attribute = text.lines().nth(line.wrapping_sub(2)).unwrap_or_default().trim();
+                let given = attribute.strip_prefix("#[path = \"");
+                let given = given.and_then(|rest| rest.strip_suffix("\"]"));
+                let name = word(1);
+                let inner: PathBuf = around.iter().flatten().collect();
+                let directory = directory.join(inner);
+                let file = directory.join(format!("{name}.rs"));
+                let places = [file, directory.join(name).join("mod.rs")];
+                let found = given.map(|given| here.join(given)).into_iter().chain(places);
+                let found = found.into_iter().find(|path| path.exists());
+                let missing = || panic!("{}:{line}: no file for `{name}`", path.display());
+                reach(&found.unwrap_or_else(missing), given.is_some(), seen);
+            }
+            _ => {}
+        }
     }
 }
 
+/// The crate roots of the library, the tool, and the tests that Cargo finds by itself.
+fn crate_roots() -> Vec<PathBuf> {
+    let mut roots = vec![root().join("src/lib.rs"), root().join("src/bin/floe/main.rs")];
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let main = path.join("main.rs");
+        if path.is_file() {
+            roots.push(path);
+        } else if main.exists() {
+            roots.push(main);
+        }
+    }
+    roots
+}
+
 #[test]
-fn every_source_file_is_part_of_the_crate() {
+fn every_source_file_is_part_of_a_crate() {
     let mut seen = BTreeSet::new();
-    reach(&root().join("src/lib.rs"), &mut seen);
-    reach(&root().join("src/bin/floe/main.rs"), &mut seen);
-    let findings: Vec<String> = rust(&["src"])
+    for path in crate_roots() {
+        reach(&path, true, &mut seen);
+    }
+    let findings: Vec<String> = rust(&["src", "tests"])
         .iter()
         .filter(|file| !seen.contains(&root().join(&file.path)))
         .map(|file| format!("{}:1: no `mod` names it; name it or delete it", file.path))
         .collect();
+    report(&findings);
+}
+
+#[test]
+fn the_msrv_is_stated_once() {
+    let mut findings = Vec::new();
+    let mut places = documents();
+    places.extend(files(&["fuzz", "interop", "examples"]));
+    places.retain(|file| Path::new(&file.path).extension().is_some_and(|ending| ending == "toml"));
+    assert!(places.iter().any(|file| file.path == "Cargo.toml"), "no Cargo.toml");
+    for file in &places {
+        for (number, line) in file.text.lines().enumerate() {
+            let stated =
+                ["rust-version", "msrv", "channel"].iter().any(|key| line.starts_with(key));
+            let here = file.path == "Cargo.toml" && line.starts_with("rust-version = ");
+            if stated && !here {
+                let what = "the MSRV again; Cargo.toml at the root has it";
+                findings.push(format!("{}:{}: {what}", file.path, number + 1));
+            }
+        }
+    }
+    if root().join("rust-toolchain").exists() {
+        findings.push("rust-toolchain:1: a toolchain for all; leave it to who builds".to_owned());
+    }
     report(&findings);
 }
 
@@ -382,6 +465,16 @@ fn what_is_quoted_is_not_code() {
     let found = functions(&tokens(&code));
     let found: Vec<(&str, usize)> = found.iter().map(|f| (f.name.as_str(), f.lines)).collect();
     assert_eq!(found, [("a", 1), ("d", 1)]);
+}
+
+#[test]
+fn a_tree_of_names_is_one_path_for_each_leaf() {
+    let text = "use crate::{a::{b, self as c}, d::*}; crate::e::F::g(); super::super::h::I;";
+    let code = code(text);
+    let tokens = tokens(&code);
+    let found = crate_paths(&tokens);
+    let found: Vec<String> = found.iter().map(|(_, path)| path.join("::")).collect();
+    assert_eq!(found, ["a::b", "a::self", "d::*", "e::F::g", "h::I"]);
 }
 
 #[test]
