@@ -46,15 +46,6 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     if within(LIMIT, "asking the servers", gather).await.is_none() {
         return Err(Failure::runtime("gathering did not end; try without --stun, and report this"));
     }
-    if node.stats().stun_received == 0 {
-        let named = options.network.servers().iter();
-        for url in named.filter(|url| !node.unresolved().contains(*url)) {
-            let server = url.to_string();
-            let reason = "no answer; check the URL, and whether UDP may leave this network";
-            let object = json!({ "type": "failed", "server": server, "reason": reason });
-            output.step("", "failed", &format!("server {server}: {reason}"), object);
-        }
-    }
     let detail = format!("{found} candidates");
     output.step("", "complete", &detail, json!({ "type": "complete", "count": found }));
     connection.close().await;
@@ -85,8 +76,13 @@ fn show(output: &mut Output, event: ConnectionEvent, found: &mut u32) -> bool {
         }
         ConnectionEvent::GatheringFailed { server, local, reason } => {
             let reason = match reason {
-                GatherFailure::Timeout => "no answer in time".into(),
-                GatherFailure::Unreachable => "unreachable".into(),
+                GatherFailure::Timeout => {
+                    "no answer in time; check the URL, and whether UDP may leave this network"
+                        .into()
+                }
+                GatherFailure::Unreachable => {
+                    "unreachable; check the URL and the route to it".into()
+                }
                 GatherFailure::Refused(code) => format!("refused with code {code}"),
                 GatherFailure::NoAddress => "an answer without an address".into(),
                 other => format!("{other:?}"),

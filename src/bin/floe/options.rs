@@ -121,11 +121,6 @@ impl Network {
         !self.stun.is_empty()
     }
 
-    /// The STUN servers that were named.
-    pub(crate) fn servers(&self) -> &[StunUrl] {
-        &self.stun
-    }
-
     /// Binds a node of `builder`, and warns of names that cannot be resolved.
     pub(crate) async fn bind(builder: NodeBuilder) -> Result<Node, Failure> {
         let node = builder.bind().await.map_err(|error| Failure::runtime(error.to_string()))?;
