@@ -2,7 +2,7 @@
 //! check is authenticated by one pass over a copy of it.
 //!
 //! The compression function is the `sha1` crate's. What is saved against the `hmac` crate is
-//! copying its buffers for each message: a sixth of the time, and three quarters of the memory of
+//! copying its buffers for each message: a sixth of the time, and two thirds of the memory of
 //! a key. The tests compare the two.
 
 use sha1::block_api::compress;
