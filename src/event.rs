@@ -105,8 +105,6 @@ pub enum RestartReason {
     ConsentExpiring,
     /// The checks failed.
     Failed,
-    /// A better path exists, and the peer does not know renomination.
-    BetterPath,
 }
 
 /// Something that the application may want to know. Each is reported once, in order.

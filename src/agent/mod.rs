@@ -316,8 +316,7 @@ impl Agent {
     ) {
         let component = self.component_of(base).and_then(|id| self.session.component(id));
         let concluded = component.is_some_and(|component| component.concluded);
-        let all = self.core.config.policy == CandidatePolicy::All;
-        if all && !concluded && !self.core.is_lite() {
+        if self.uses_reflexive() && !concluded {
             let kind = CandidateKind::ServerReflexive;
             self.add_local(cx, kind, base, mapped, Some(server));
         }
@@ -372,6 +371,11 @@ impl Agent {
         self.core.gathering = false;
         cx.events.push_back(Event::GatheringComplete { agent: cx.id });
         self.settle(cx);
+    }
+
+    /// Whether STUN servers are asked for it at all.
+    pub(crate) fn uses_reflexive(&self) -> bool {
+        self.core.config.policy == CandidatePolicy::All && !self.core.is_lite()
     }
 
     pub(crate) fn is_gathering(&self) -> bool {

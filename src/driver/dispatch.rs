@@ -117,7 +117,6 @@ impl Core {
         let Some(member) = self.members.get_mut(&agent) else { return };
         let fresh = match reason {
             RestartReason::ConsentExpiring | RestartReason::Failed => true,
-            RestartReason::BetterPath => false,
         };
         let ours = controlling || reason == RestartReason::Failed;
         let possible = member.link.was_ready()

@@ -34,13 +34,12 @@ impl Endpoint {
     /// Starts the gathering of an agent's generation: what servers said before counts at once.
     /// [rfc8445-5.1.1.2-1] [rfc8445-5.1.1.2-2]
     pub(super) fn begin_gathering(&mut self, index: usize) {
-        self.gatherer.gather();
         let Some(slot) = self.slots.get_mut(index) else { return };
-        let full = slot
-            .agent
-            .as_ref()
-            .is_some_and(|agent| agent.config().mode == crate::config::Mode::Full);
-        let pending = full && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
+        let asks = slot.agent.as_ref().is_some_and(|agent| agent.uses_reflexive());
+        if asks {
+            self.gatherer.gather();
+        }
+        let pending = asks && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
         let until = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
         slot.gathering = pending.then_some(super::Gathering { until });
         self.add_known_mappings(index);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floe::config::{AgentConfig, EndpointConfig, Mode, Role};
-use floe::{ComponentId, Endpoint, HEADROOM, Instant, Received, Socket};
+use floe::config::{AgentConfig, CandidatePolicy, EndpointConfig, Mode, Role};
+use floe::{ComponentId, Endpoint, HEADROOM, Instant, MIN_TRANSMIT, Received, Server, Socket};
 
 fn endpoint(seed: u8) -> Endpoint {
     Endpoint::new(Instant::ZERO, Arc::new(EndpointConfig::default()), [seed; 32])
@@ -101,5 +101,25 @@ fn two_lite_agents_exchange_data() {
         let received =
             ends[1 - i].handle_datagram(Instant::ZERO, sockets[1 - i], addresses[i], octets);
         assert!(matches!(received, Received::Data { .. }), "{received:?}");
+    }
+}
+
+/// Once STUN servers were asked whatever the agent could use. [rfc8445-5.1.1.2-2]
+#[test]
+fn an_agent_that_uses_no_reflexive_candidates_asks_no_server() {
+    for lite in [false, true] {
+        let mut endpoint = endpoint(1);
+        endpoint.add_socket(Instant::ZERO, Socket::udp("192.0.2.1:4000".parse().unwrap()));
+        endpoint.add_server(Instant::ZERO, Server::stun("203.0.113.1:3478".parse().unwrap()));
+        let mut config = AgentConfig::new(Role::Controlled);
+        if lite {
+            config.mode = Mode::Lite;
+        } else {
+            config.policy = CandidatePolicy::Relay;
+        }
+        let agent = endpoint.add_agent(Instant::ZERO, config);
+        assert!(!endpoint.agent(agent).unwrap().is_gathering());
+        let mut buf = [0; MIN_TRANSMIT];
+        assert_eq!(endpoint.poll_transmit(Instant::ZERO, &mut buf), None);
     }
 }
