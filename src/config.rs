@@ -66,6 +66,15 @@ pub enum ConsentMode {
     Verify,
 }
 
+/// What is kept beside a selected pair for when it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BackupPolicy {
+    /// Nothing: least power, and allocations end once a direct pair is selected.
+    Off,
+    /// One valid pair over a relay, with consent, for every component that uses a direct pair.
+    Relay,
+}
+
 /// When the controlling agent nominates a valid pair. [RFC 8445 §8.1.1]
 ///
 /// At once if no better class of pair is still possible.
@@ -194,6 +203,8 @@ pub struct AgentConfig {
     pub retransmission: Retransmission,
     /// When a valid pair is nominated.
     pub nomination: Nomination,
+    /// What is kept warm beside a direct selected pair. Default a relayed pair, where there is one.
+    pub backup: BackupPolicy,
     /// What a missed consent answer leads to. Default verification.
     pub consent: ConsentMode,
     /// Period of consent checks before randomisation. Default 5 s, at least 4 s / 0.8.
@@ -232,6 +243,7 @@ impl AgentConfig {
             check_backoff: CheckBackoff::Evidence { interval: Duration::from_millis(150) },
             retransmission: Retransmission::default(),
             nomination: Nomination::default(),
+            backup: BackupPolicy::Relay,
             consent: ConsentMode::Verify,
             consent_period: Duration::from_secs(5),
             patience: Duration::from_millis(39_500),
@@ -256,7 +268,14 @@ pub struct EndpointConfig {
     /// How often a server-reflexive mapping is refreshed while it is needed. Default 15 s.
     /// [rfc8445-5.1.1.4-1] [rfc8445-5.1.1.4-2]
     pub mapping_refresh: Duration,
-    /// RTO, Rc and Rm of requests to servers.
+    /// How long TCP and TLS to a TURN server wait for the transport before them in the same group
+    /// to answer. Default 300 ms.
+    pub relay_stagger: Duration,
+    /// TURN allocations of the endpoint, over all servers and sockets. Default 16.
+    pub max_relays: u16,
+    /// Peers for each allocation: permissions and channels. Default 64.
+    pub max_relay_peers: u16,
+    /// RTO, Rc, Rm and Ti of requests to servers.
     pub retransmission: Retransmission,
     /// Error replies per second to one IP address. Default 10.
     pub error_replies_per_ip: u16,
@@ -278,6 +297,9 @@ impl Default for EndpointConfig {
             pacing_floor: Duration::from_millis(5),
             gather_timeout: Duration::from_secs(5),
             mapping_refresh: Duration::from_secs(15),
+            relay_stagger: Duration::from_millis(300),
+            max_relays: 16,
+            max_relay_peers: 64,
             retransmission: Retransmission::default(),
             error_replies_per_ip: 10,
             error_replies: 50,

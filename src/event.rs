@@ -1,10 +1,12 @@
 //! What the core reports.
 
+use core::fmt;
 use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::candidate::{Candidate, CandidateKind};
-use crate::net::{AgentId, ComponentId, ServerId, SocketId};
+use crate::net::{AgentId, ComponentId, ConnectFailure, ServerId, SocketId};
+use crate::turn;
 
 /// The state of an agent, in the words of `RTCIceTransportState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +97,26 @@ pub enum GatherFailure {
     Refused(u16),
     /// The answer had no usable address.
     NoAddress,
+    /// The connection to the server could not be opened, or broke.
+    Connect(ConnectFailure),
+    /// The TURN server gave no relayed address.
+    Relay(turn::Error),
 }
+
+impl fmt::Display for GatherFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("the server did not answer in time"),
+            Self::Unreachable => f.write_str("the network does not reach the server"),
+            Self::Refused(code) => write!(f, "the server refuses with code {code}"),
+            Self::NoAddress => f.write_str("the answer of the server has no usable address"),
+            Self::Connect(failure) => failure.fmt(f),
+            Self::Relay(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GatherFailure {}
 
 /// Why a restart would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,6 +154,19 @@ pub enum Event {
         socket: SocketId,
         /// Why.
         reason: GatherFailure,
+    },
+    /// A server gave an address for a socket: one event for each.
+    Gathered {
+        /// The server.
+        server: ServerId,
+        /// The socket; for TCP, TLS and DTLS the one whose interface the connection uses.
+        socket: SocketId,
+        /// Server-reflexive or relayed.
+        kind: CandidateKind,
+        /// The address.
+        address: SocketAddr,
+        /// From the first packet, or the start of the connection, to the answer.
+        took: Duration,
     },
     /// The state of an agent changed.
     State {

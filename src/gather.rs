@@ -6,19 +6,21 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::config::{EndpointConfig, Retransmission};
 use crate::event::GatherFailure;
-use crate::net::{DropReason, ServerId, SocketId, canonical, is_link_local};
+use crate::net::{DropReason, ServerId, SocketId, Transport, canonical, is_link_local};
 use crate::rng::{Purpose, Seed, Stream};
 use crate::stun::{
-    ClientTransaction, Encoder, Message, MessageClass, Method, RtoEstimator, TransactionId,
-    TransactionStep,
+    ClientTransaction, Encoder, LongTerm, Message, MessageClass, Method, RtoEstimator,
+    TransactionId, TransactionStep,
 };
 use crate::time::{Instant, earlier};
+use crate::turn;
 
-/// A STUN server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A STUN or TURN server.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Server {
     /// Its address.
@@ -26,13 +28,51 @@ pub struct Server {
     /// Servers that are likely to answer alike (the addresses of one name) share a group: one
     /// reflexive candidate for each base and group is gathered. `None` is a group of its own.
     pub group: Option<u32>,
+    /// What makes it a TURN server.
+    pub turn: Option<Turn>,
+}
+
+/// A TURN server: how it is reached, and as whom.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Turn {
+    /// How it is reached.
+    pub transport: Transport,
+    /// Its name as the user gave it, for TLS and DTLS; `None` if that was an address.
+    pub name: Option<Arc<str>>,
+    /// Username and password.
+    pub credentials: LongTerm,
+    /// Of which families relayed addresses are asked for. Default both.
+    pub families: turn::Families,
+    /// Whether the server is to send with the don't-fragment bit. Default false.
+    pub dont_fragment: bool,
+    /// The lifetime asked for. Default 10 minutes.
+    pub lifetime: Duration,
 }
 
 impl Server {
     /// Describes a STUN server over UDP at `address`, in a group of its own.
     #[must_use]
     pub fn stun(address: SocketAddr) -> Self {
-        Self { address: canonical(address), group: None }
+        Self { address: canonical(address), group: None, turn: None }
+    }
+
+    /// Describes a TURN server at `address`, in a group of its own. It serves as a STUN server too
+    /// where it is reached over UDP.
+    ///
+    /// In a group UDP is tried first, and TCP and TLS where it does not answer soon
+    /// ([`EndpointConfig::relay_stagger`]); the first allocation ends the others.
+    #[must_use]
+    pub fn turn(address: SocketAddr, transport: Transport, credentials: LongTerm) -> Self {
+        let turn = Turn {
+            transport,
+            name: None,
+            credentials,
+            families: turn::Families::Both,
+            dont_fragment: false,
+            lifetime: turn::LIFETIME_DEFAULT,
+        };
+        Self { address: canonical(address), group: None, turn: Some(turn) }
     }
 
     /// Puts the server into a group.

@@ -63,6 +63,8 @@
 //! | [`net`] | sockets, agents, packets, reasons for drops |
 //! | [`candidate`], [`sdp`] | candidates and descriptions, and their text |
 //! | [`stun`] | the STUN codec, for those who need it |
+//! | [`turn`] | the TURN client, for those who want a relay without ICE |
+//! | [`framing`] | finding the messages in a stream |
 //! | [`demux`] | which protocol a datagram belongs to |
 //! | [`signaling`] | what peers tell each other, and how it travels |
 //! | `driver` | tokio: nodes and connections |
@@ -75,6 +77,7 @@ pub mod demux;
 pub mod driver;
 mod endpoint;
 pub mod event;
+pub mod framing;
 mod gather;
 pub mod net;
 mod rng;
@@ -83,16 +86,17 @@ pub mod signaling;
 pub mod stats;
 pub mod stun;
 mod time;
+pub mod turn;
 
 pub use agent::{CandidateRejected, DescriptionRejected, SendError};
 #[cfg(feature = "tokio")]
 pub use driver::{Connection, ConnectionEvent, Node};
 pub use endpoint::{Agent, AgentMut, Endpoint, Route};
 pub use event::{AgentState, Event};
-pub use gather::Server;
+pub use gather::{Server, Turn};
 pub use net::{
-    AgentId, ComponentId, DropReason, HEADROOM, MIN_TRANSMIT, Protocol, Received, ServerId, Socket,
-    SocketId, TAILROOM, Transmit,
+    AgentId, ComponentId, Connect, ConnectFailure, ConnectId, DropReason, HEADROOM, MIN_TRANSMIT,
+    Protocol, Received, ServerId, Socket, SocketId, TAILROOM, Transmit, Transport,
 };
 pub use time::Instant;
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 
 use crate::demux::Class;
 
@@ -13,14 +14,14 @@ pub const HEADROOM: usize = 48;
 pub const TAILROOM: usize = 3;
 
 /// The shortest buffer that [`Endpoint::poll_transmit`](crate::Endpoint::poll_transmit) works with:
-/// no packet of the core is longer.
-pub const MIN_TRANSMIT: usize = 768;
+/// no packet of the core is longer, headroom and tailroom included.
+pub const MIN_TRANSMIT: usize = 1280;
 
 /// A local base: one bound UDP address, or one TCP or TLS connection. Not a file descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub(crate) u32);
 
-/// A STUN server of an endpoint.
+/// A STUN or TURN server of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(crate) u32);
 
@@ -85,6 +86,109 @@ pub enum Protocol {
     /// TCP with RFC 4571 framing (RFC 6544).
     Tcp,
 }
+
+/// How a TURN server is reached. [rfc8656-3.1-1]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// Datagrams, from the sockets that the endpoint has.
+    Udp,
+    /// A TCP connection.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
+}
+
+impl Transport {
+    /// Returns whether it is a stream of octets: requests are sent once, and every message needs
+    /// its end found by [`Deframer`](crate::framing::Deframer).
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// Returns whether the server is authenticated by its certificate, and nobody can listen.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Dtls)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Dtls => "DTLS",
+        })
+    }
+}
+
+/// A connection to a server that the core asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectId(pub(crate) u32);
+
+/// What [`Endpoint::poll_connect`](crate::Endpoint::poll_connect) asks the driver to do about
+/// connections to servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Connect {
+    /// Open a connection, and say what came of it with
+    /// [`Endpoint::handle_connected`](crate::Endpoint::handle_connected).
+    Open {
+        /// Which connection it is.
+        id: ConnectId,
+        /// The local address to open it from; the port is any.
+        from: IpAddr,
+        /// The server.
+        to: SocketAddr,
+        /// What to open: TCP, TLS or DTLS, and no other in its place. A secure one is to verify
+        /// the server's certificate against `name`.
+        transport: Transport,
+        /// The name of the server as the user gave it, never one found by DNS; `None` if an
+        /// address was given: then the certificate is to carry that.
+        name: Option<Arc<str>>,
+    },
+    /// Stop opening a connection; what comes of it is of no interest.
+    Cancel(ConnectId),
+    /// Close a connection after what was already sent; the id is gone.
+    Close(SocketId),
+}
+
+/// Why a connection to a server could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// Nothing listens there.
+    Refused,
+    /// The network knows no way there, or forbids it.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// The certificate is not one to be trusted, or not for this name: never to be ignored.
+    Certificate,
+    /// TLS or DTLS failed otherwise.
+    Handshake,
+    /// This build has no TLS or no DTLS.
+    Unsupported,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "the server refuses the connection",
+            Self::Unreachable => "the network does not reach the server",
+            Self::Timeout => "the server did not answer in time",
+            Self::Certificate => "the certificate of the server is not valid for its name",
+            Self::Handshake => "the TLS handshake failed",
+            Self::Unsupported => "this build does not support the transport",
+        })
+    }
+}
+
+impl core::error::Error for ConnectFailure {}
 
 /// A local base that is handed to [`Endpoint::add_socket`](crate::Endpoint::add_socket).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +347,8 @@ drop_reasons! {
     RateLimited = "rate limited",
     /// An application must drain events first.
     EventsPending = "undrained events",
+    /// A TURN server relayed data of a peer that has no permission.
+    NoPermission = "no permission for the peer",
     /// The socket serves no component of the agent.
     UnknownComponent = "no such component",
     /// The agent is closed.

@@ -36,6 +36,8 @@ pub(crate) enum Purpose {
     Jitter = 2,
     /// The keys of the hash maps.
     Hash = 3,
+    /// The seeds of TURN clients.
+    Relay = 4,
 }
 
 /// A position in one of the seed's independent streams.

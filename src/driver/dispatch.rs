@@ -47,6 +47,16 @@ impl Core {
                     member.link.event(ConnectionEvent::GatheringFailed { server, local, reason });
                 }
             }
+            Event::Gathered { server, socket, kind, address, took } => {
+                let Some(server) = self.servers.get(&server).copied() else { return };
+                let socket = self.sockets.iter().find(|bound| bound.id == socket);
+                let Some(local) = socket.map(|bound| bound.address) else { return };
+                debug!(?kind, ?took, "gathered");
+                for member in self.members.values() {
+                    let event = ConnectionEvent::Gathered { server, local, kind, address, took };
+                    member.link.event(event);
+                }
+            }
             Event::State { agent, state } => self.state(agent, state),
             Event::Sendable { agent, component: _ } => {
                 let Some(member) = self.members.get_mut(&agent) else { return };

@@ -38,10 +38,11 @@
 //! - Dropping the last handle of a connection closes its agent; dropping the last handle of a node
 //!   and its connections ends the task and closes the sockets.
 
+use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, CandidateKind};
 use crate::config::Role;
 use crate::event::{AgentState, GatherFailure, RestartReason, SelectedPair};
 
@@ -117,6 +118,19 @@ pub enum ConnectionEvent {
         local: SocketAddr,
         /// Why.
         reason: GatherFailure,
+    },
+    /// A server gave an address for a socket.
+    Gathered {
+        /// The server.
+        server: SocketAddr,
+        /// The socket.
+        local: SocketAddr,
+        /// Server-reflexive or relayed.
+        kind: CandidateKind,
+        /// The address.
+        address: SocketAddr,
+        /// From the first packet to the answer.
+        took: Duration,
     },
     /// The state of the agent changed.
     State(AgentState),

@@ -20,8 +20,8 @@ use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
 use crate::net::{
-    AgentId, ComponentId, MIN_TRANSMIT, ServerId, Socket, SocketId, Transmit, canonical,
-    is_deprecated,
+    AgentId, ComponentId, Connect, ConnectFailure, ConnectId, MIN_TRANSMIT, ServerId, Socket,
+    SocketId, Transmit, canonical, is_deprecated,
 };
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
@@ -164,6 +164,31 @@ impl Endpoint {
     pub fn add_server(&mut self, now: Instant, server: Server) -> ServerId {
         self.clock(now);
         self.gatherer.add_server(server)
+    }
+
+    /// Takes what the driver is to do about connections to servers.
+    pub fn poll_connect(&mut self) -> Option<Connect> {
+        None
+    }
+
+    /// Notes what came of opening a connection: its local address, or why there is none. Returns
+    /// the id under which the connection sends and receives from now on, one message at a time;
+    /// `None` if it is not needed any more: close it then.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        id: ConnectId,
+        opened: Result<SocketAddr, ConnectFailure>,
+    ) -> Option<SocketId> {
+        self.clock(now);
+        let _ = (id, opened);
+        None
+    }
+
+    /// Notes that a connection broke or was closed by the server.
+    pub fn handle_disconnected(&mut self, now: Instant, id: SocketId) {
+        self.clock(now);
+        let _ = id;
     }
 
     /// Adds an agent, and starts its gathering. Its host candidates are known at once, and
