@@ -132,3 +132,29 @@ fn ten_thousand_data_packets_each_way_allocate_nothing() {
     assert_eq!(delivered, 20_000);
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
+
+#[test]
+fn ten_thousand_messages_of_a_stream_allocate_nothing() {
+    let mut deframer = floe::framing::Deframer::new();
+    let mut stream = [0; 3 * 1_204];
+    for message in stream.chunks_exact_mut(1_204) {
+        message[..4].copy_from_slice(&[0x40, 0x00, 0x04, 0xB0]);
+    }
+    let mut found = 0_u32;
+    let mut run = |rounds: u32| {
+        for _ in 0..rounds {
+            // Three messages in pieces that end anywhere.
+            for piece in stream.chunks(1_000) {
+                deframer.room(16_384)[..piece.len()].copy_from_slice(piece);
+                deframer.filled(piece.len());
+                while deframer.next_message().unwrap().is_some() {
+                    found += 1;
+                }
+            }
+        }
+    };
+    run(100);
+    let counted = allocation_counter::measure(|| run(3_334));
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+    assert_eq!(found, 3 * 3_434);
+}

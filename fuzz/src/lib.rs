@@ -3,10 +3,12 @@
 //! Each takes an input and panics when a claim does not hold. They use the public interface alone.
 
 mod endpoint;
+mod framing;
 mod stun;
 mod text;
 
 pub use endpoint::endpoint_input;
+pub use framing::deframer;
 pub use stun::{stun_build, stun_decode};
 pub use text::{candidate_line, sdp, sdpfrag, signal_json};
 

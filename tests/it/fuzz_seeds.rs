@@ -31,6 +31,7 @@ macro_rules! replays {
 replays! {
     stun_is_read_or_refused: stun_decode,
     stun_that_is_written_is_read: stun_build,
+    a_stream_is_the_same_however_it_is_split: deframer,
     a_candidate_line_survives: candidate_line,
     a_description_survives: sdp,
     a_fragment_survives: sdpfrag,

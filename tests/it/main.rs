@@ -9,6 +9,7 @@
 
 mod agent_sdp;
 mod demux;
+mod framing;
 mod fuzz_seeds;
 mod harness;
 mod lite;
