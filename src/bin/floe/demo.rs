@@ -1,6 +1,6 @@
 //! `floe demo`: two agents on this machine connect, lose their path, and recover.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::output::{
     Output, candidate_json, candidate_text, kind, millis, pair_json, pair_state, selected_json,
     state, within,
 };
-use crate::stun_server::StunServer;
+use crate::turn_server::{self, TurnServer};
 
 /// The whole run.
 const LIMIT: Duration = Duration::from_secs(58);
@@ -77,7 +77,7 @@ struct Side {
 
 struct Demo {
     output: Output,
-    servers: Vec<StunServer>,
+    servers: Vec<TurnServer>,
     blocked: Blocked,
     left: Side,
     right: Side,
@@ -217,7 +217,7 @@ impl Demo {
     /// Prints every pair and its outcome: the one in use, others that work, and those that were
     /// not needed any more once one was selected.
     async fn report(&mut self) {
-        let answered: u64 = self.servers.iter().map(StunServer::answered).sum();
+        let answered: u64 = self.servers.iter().map(TurnServer::answered).sum();
         let detail = format!("server answered {answered} requests");
         let object = json!({ "type": "stun", "answered": answered });
         self.output.step("stun", "", &detail, object);
@@ -380,7 +380,7 @@ async fn deliver(from: &Side, to: &Side, text: &[u8]) -> Option<Instant> {
 async fn start_servers(
     output: &mut Output,
     builder: NodeBuilder,
-) -> Result<Vec<StunServer>, Failure> {
+) -> Result<Vec<TurnServer>, Failure> {
     // A node that lives for a moment, to see which addresses there are.
     let scout = Network::bind(builder).await?;
     let addresses = scout.local_addresses();
@@ -389,7 +389,7 @@ async fn start_servers(
     let families: [fn(&&SocketAddr) -> bool; 2] = [|a| a.is_ipv4(), |a| a.is_ipv6()];
     for family in families {
         let Some(address) = addresses.iter().find(family) else { continue };
-        let server = StunServer::bind(address.ip()).await.map_err(|error| {
+        let server = start_server(address.ip()).await.map_err(|error| {
             Failure::runtime(format!("no STUN server on {} ({error})", address.ip()))
         })?;
         let detail = format!("listening on {}", server.address());
@@ -398,6 +398,10 @@ async fn start_servers(
         servers.push(server);
     }
     Ok(servers)
+}
+
+async fn start_server(ip: IpAddr) -> std::io::Result<TurnServer> {
+    TurnServer::start(turn_server::Options::new(ip)?).await
 }
 
 /// Waits for the next event of either side.
