@@ -191,6 +191,54 @@ fn the_agent_sees_bases_not_sockets() {
     report(&forbid(&rust(&["src/agent"]), &words, why));
 }
 
+/// What the modules below the agent may name of the crate; what stands in no row is free.
+const BELOW: [(&str, &[&str]); 6] = [
+    ("src/time.rs", &[]),
+    ("src/framing.rs", &["stun"]),
+    ("src/demux.rs", &["stun"]),
+    ("src/stun", &["config", "time"]),
+    ("src/turn", &["config", "framing", "net", "rng", "stun", "time"]),
+    ("src/candidate.rs", &["net"]),
+];
+
+#[test]
+fn a_module_names_what_is_below_it_alone() {
+    let mut findings = Vec::new();
+    for (place, below) in BELOW {
+        let itself = Path::new(place).file_stem().unwrap_or_default().to_string_lossy();
+        for file in rust(&[place]) {
+            let code = code(&file.text);
+            for (line, path) in crate_paths(&tokens(&code)) {
+                let [first, ..] = path[..] else { continue };
+                let module = first.starts_with(|c: char| c.is_ascii_lowercase());
+                if module && first != itself && !below.contains(&first) {
+                    let what =
+                        format!("`crate::{first}` is not below {place}; hand in what it has");
+                    findings.push(format!("{}:{line}: {what}", file.path));
+                }
+            }
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn turn_knows_no_agent() {
+    let why = "is above TURN; an allocation is for who asks";
+    let words: [&[&str]; 9] = [
+        &["agent"],
+        &["endpoint"],
+        &["candidate"],
+        &["gather"],
+        &["Agent"],
+        &["AgentId"],
+        &["Endpoint"],
+        &["Candidate"],
+        &["SocketId"],
+    ];
+    report(&forbid(&rust(&["src/turn"]), &words, why));
+}
+
 /// Paths alone are looked at: a method that is `pub(crate)` is not seen.
 #[test]
 fn the_driver_uses_the_public_interface_alone() {
@@ -433,6 +481,29 @@ fn the_readme_names_the_msrv() {
     let (line, wanted) = (readme.lines().count(), format!("Rust {version}."));
     let said = readme.split("## MSRV").nth(1).unwrap_or_default();
     assert!(said.contains(&wanted), "README.md:{line}: the MSRV is not \"{wanted}\"; say so");
+}
+
+#[test]
+fn every_fuzz_target_is_built_explained_and_replayed() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let manifest = read("fuzz/Cargo.toml");
+    let (readme, replays) = (read("fuzz/README.md"), read("tests/it/fuzz_seeds.rs"));
+    let mut findings = Vec::new();
+    for file in rust(&["fuzz/fuzz_targets"]) {
+        let path = Path::new(&file.path);
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let seeds = fs::read_dir(root().join("fuzz/seeds").join(&*name));
+        let told = [
+            (manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "a [[bin]]"),
+            (readme.contains(&format!("`{name}`")), "a line in fuzz/README.md"),
+            (replays.contains(&format!(": {name}")), "a line in tests/it/fuzz_seeds.rs"),
+            (seeds.is_ok_and(|mut seeds| seeds.next().is_some()), "seeds"),
+        ];
+        for (_, what) in told.iter().filter(|(there, _)| !there) {
+            findings.push(format!("{}:1: the target has not {what}; add it", file.path));
+        }
+    }
+    report(&findings);
 }
 
 #[test]
