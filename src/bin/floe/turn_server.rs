@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use turn_server_proto::api::{SocketAllocateError, TurnServerApi, TurnServerPollRet};
@@ -99,6 +99,7 @@ struct Shared {
     free: Arc<Semaphore>,
     answered: AtomicU64,
     relayed: AtomicU64,
+    stop: Notify,
 }
 
 impl TurnServer {
@@ -112,6 +113,7 @@ impl TurnServer {
             free: Arc::new(Semaphore::new(options.max_relays)),
             answered: AtomicU64::new(0),
             relayed: AtomicU64::new(0),
+            stop: Notify::new(),
             options,
         });
         let task = tokio::spawn(serve(Arc::new(udp), tcp, Arc::clone(&shared)));
@@ -143,7 +145,7 @@ impl TurnServer {
 
     /// Ends it and waits until its ports are free.
     pub(crate) async fn stop(mut self) {
-        self.task.abort();
+        self.shared.stop.notify_one();
         let _ = (&mut self.task).await;
     }
 
@@ -214,6 +216,7 @@ async fn serve(udp: Arc<UdpSocket>, tcp: TcpListener, shared: Arc<Shared>) {
                 });
             }
             Some(_) = tasks.join_next() => {}
+            () = shared.stop.notified() => return tasks.shutdown().await,
         }
     }
 }
