@@ -119,6 +119,8 @@ pub struct LongTerm {
     challenge: Option<Challenge>,
     unauthenticated: u8,
     stale: u8,
+    /// Whether the challenge is from a conversation before this one.
+    inherited: bool,
 }
 
 impl LongTerm {
@@ -137,7 +139,17 @@ impl LongTerm {
             challenge: None,
             unauthenticated: 0,
             stale: 0,
+            inherited: false,
         })
+    }
+
+    /// Starts another conversation with the server: the challenge of the one before is answered
+    /// beforehand, and if the server has another by now nothing was refused yet.
+    /// [rfc8489-9.2.3.2-1]
+    pub(crate) fn resume(&mut self) {
+        self.unauthenticated = 0;
+        self.stale = 0;
+        self.inherited = self.challenge.is_some();
     }
 
     /// Returns whether the server has asked for credentials.
@@ -196,12 +208,15 @@ impl LongTerm {
         }
     }
 
-    /// [rfc8489-9.2.5-3] [rfc8489-9.2.5-11]
+    /// The same credentials are not tried twice; those of a challenge of an earlier conversation
+    /// were not tried in this one, if the server has another nonce by now. [rfc8489-9.2.5-3]
+    /// [rfc8489-9.2.5-11]
     fn unauthenticated(&mut self, response: &Message<'_>) -> Result<(), GiveUp> {
         let next = self.read_challenge(response, response.realm())?;
         if let Some(last) = &self.challenge
             && last.realm == next.realm
             && last.userhash == next.userhash
+            && !(self.inherited && last.nonce != next.nonce)
         {
             return Err(GiveUp::Credentials);
         }
@@ -209,6 +224,7 @@ impl LongTerm {
             return Err(GiveUp::TooMany);
         }
         self.unauthenticated += 1;
+        self.inherited = false;
         self.challenge = Some(next);
         Ok(())
     }
@@ -221,6 +237,7 @@ impl LongTerm {
             return Err(GiveUp::TooMany);
         }
         self.stale += 1;
+        self.inherited = false;
         self.challenge = Some(next);
         Ok(())
     }
@@ -237,7 +254,9 @@ impl LongTerm {
         };
         debug_assert!(realm.len() <= MAX_TEXT_RECEIVED, "the view checked it");
         let offered = response.attribute(AttributeType::PASSWORD_ALGORITHMS);
-        let listed_before = self.challenge.as_ref().is_some_and(|last| last.algorithms.is_some());
+        let listed_before = self.challenge.as_ref().is_some_and(|last| {
+            last.algorithms.is_some() && !(self.inherited && *last.realm != *realm)
+        });
         if offered.is_none() && (announces_algorithms(nonce) || listed_before) {
             return Err(GiveUp::BidDown);
         }
@@ -245,7 +264,7 @@ impl LongTerm {
         let (algorithms, key) = match offered {
             None => (None, IntegrityKey::long_term_md5(user, realm, password)),
             Some(offered) => {
-                let number = first_supported(offered).ok_or(GiveUp::Algorithm)?;
+                let number = preferred(offered).ok_or(GiveUp::Algorithm)?;
                 let key = if number == PasswordAlgorithm::MD5 {
                     IntegrityKey::long_term_md5_listed(user, realm, password)
                 } else {
@@ -285,6 +304,7 @@ impl LongTerm {
         let verified = response.verify(&challenge.key).map_err(Discard::Integrity)?;
         self.unauthenticated = 0;
         self.stale = 0;
+        self.inherited = false;
         Ok(verified)
     }
 }
@@ -297,12 +317,17 @@ impl fmt::Debug for LongTerm {
     }
 }
 
-/// The first algorithm of the list that is supported, in the server's order. [rfc8489-9.2.5-9]
-fn first_supported(offered: &[u8]) -> Option<u16> {
-    PasswordAlgorithms::new(offered)
-        .filter(|algorithm| algorithm.parameters.is_empty())
-        .map(|algorithm| algorithm.number)
-        .find(|number| [PasswordAlgorithm::MD5, PasswordAlgorithm::SHA256].contains(number))
+/// SHA-256 if the list has it, else MD5 if it has that.
+///
+/// RFC 8489 has the client take the first that it supports, RFC 8656 has it take SHA-256 where
+/// both are listed; as long-term credentials serve TURN alone here, the latter counts.
+/// [rfc8489-9.2.5-9] [rfc8656-6-3]
+fn preferred(offered: &[u8]) -> Option<u16> {
+    let lists = |number| {
+        PasswordAlgorithms::new(offered)
+            .any(|algorithm| algorithm.number == number && algorithm.parameters.is_empty())
+    };
+    [PasswordAlgorithm::SHA256, PasswordAlgorithm::MD5].into_iter().find(|number| lists(*number))
 }
 
 fn announces_algorithms(nonce: &[u8]) -> bool {

@@ -1,15 +1,22 @@
 //! One allocation at one server.
 
-use core::ops::Range;
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Retransmission;
-use crate::net::{DropReason, Transport};
-use crate::stun::LongTerm;
-use crate::time::Instant;
+use crate::net::{DropReason, Transport, canonical};
+use crate::rng::{Purpose, Seed, Stream};
+use crate::stun::{AttributeType, LongTerm, Message, MessageClass, Method, TransactionId};
+use crate::time::{Instant, earlier};
 
+use super::framing::{Framing, Padding, channel_data};
+use super::peers::{PeerAsk, Peers};
+use super::request::{Ask, Transactions};
 use super::{Error, Families, LIFETIME_DEFAULT, PeerError, RelayProtocol};
+
+/// Events that wait at most before ICMP errors, which anybody can cause, are dropped.
+const MAX_EVENTS: usize = 256;
 
 /// How a client asks.
 #[derive(Clone, Debug)]
@@ -109,6 +116,35 @@ pub enum Received<'b> {
     Dropped(DropReason),
 }
 
+/// What there is at the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    /// Nothing; an allocation is asked for.
+    Allocating,
+    /// An allocation.
+    Allocated {
+        /// When it ends.
+        expires: Instant,
+        /// When it is refreshed.
+        refresh_at: Instant,
+    },
+    /// One that is given back.
+    Releasing(Then),
+    /// Nothing, for ever.
+    Over,
+}
+
+/// What follows after an allocation was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// [`Event::Closed`].
+    Close,
+    /// Nothing: the owner was told already.
+    Rest,
+    /// Another attempt.
+    Allocate,
+}
+
 /// A TURN client with one allocation.
 ///
 /// Hand in what the server sent ([`handle_datagram`](Self::handle_datagram)) and the time
@@ -117,7 +153,27 @@ pub enum Received<'b> {
 /// ([`poll_event`](Self::poll_event)) until there are none.
 #[derive(Debug)]
 pub struct Client {
-    config: ClientConfig,
+    pub(super) config: ClientConfig,
+    pub(super) seed: Seed,
+    pub(super) now: Instant,
+    pub(super) state: State,
+    pub(super) transactions: Transactions,
+    pub(super) peers: Peers,
+    pub(super) events: VecDeque<Event>,
+    pub(super) relayed: [Option<SocketAddr>; 2],
+    pub(super) mapped: Option<SocketAddr>,
+    pub(super) answered: bool,
+    /// What is asked for, less what the server does not have.
+    pub(super) families: Families,
+    pub(super) dont_fragment: bool,
+    /// How often the request for an allocation was asked for less.
+    pub(super) fallbacks: u8,
+    /// How often the allocation was lost, or the 5-tuple taken, since the last refresh.
+    pub(super) mismatches: u8,
+    /// How often the refresh has failed since the last that did not.
+    pub(super) refresh_failures: u8,
+    indications: Stream,
+    jitter: Stream,
 }
 
 impl Client {
@@ -125,120 +181,318 @@ impl Client {
     /// from the operating system's generator, and never be used twice.
     #[must_use]
     pub fn new(now: Instant, config: ClientConfig, seed: [u8; 32]) -> Self {
-        let _ = (now, seed);
-        Self { config }
+        let mut config = config;
+        config.credentials.resume();
+        Self {
+            seed: Seed::new(seed),
+            now,
+            state: State::Allocating,
+            transactions: Transactions::new(),
+            peers: Peers::new(config.max_peers),
+            events: VecDeque::new(),
+            relayed: [None; 2],
+            mapped: None,
+            answered: false,
+            families: config.families,
+            dont_fragment: config.dont_fragment && config.relay == RelayProtocol::Udp,
+            fallbacks: 0,
+            mismatches: 0,
+            refresh_failures: 0,
+            indications: Stream::new(1, Purpose::Transaction),
+            jitter: Stream::new(0, Purpose::Jitter),
+            config,
+        }
     }
 
-    /// Takes a message that came from the server.
+    /// Takes a message that came from the server: over a stream one message at a time.
+    /// [rfc8656-12-1a] [rfc8656-12-2]
     pub fn handle_datagram<'b>(&mut self, now: Instant, datagram: &'b [u8]) -> Received<'b> {
-        let _ = (now, datagram);
-        Received::Handled
+        self.advance(now);
+        if matches!(self.state, State::Over) {
+            return Received::Dropped(DropReason::Closed);
+        }
+        match datagram.first() {
+            Some(0..=3) => self.handle_message(datagram),
+            Some(64..=79) => self.handle_channel_data(datagram),
+            Some(_) | None => Received::Dropped(DropReason::UnknownClass),
+        }
+    }
+
+    fn handle_channel_data<'b>(&self, datagram: &'b [u8]) -> Received<'b> {
+        let Some((number, data)) = channel_data(datagram) else {
+            return Received::Dropped(DropReason::Malformed);
+        };
+        match self.peers.channel_from(self.now, number) {
+            Some(peer) => Received::Data { peer, data },
+            None => Received::Dropped(DropReason::NoPermission),
+        }
+    }
+
+    fn handle_message<'b>(&mut self, datagram: &'b [u8]) -> Received<'b> {
+        let Ok(message) = Message::parse(datagram) else {
+            return Received::Dropped(DropReason::Malformed);
+        };
+        match message.class() {
+            MessageClass::Indication if message.method() == Method::DATA => {
+                self.handle_data(&message)
+            }
+            MessageClass::Request | MessageClass::Indication => {
+                Received::Dropped(DropReason::UnexpectedMessage)
+            }
+            MessageClass::Success | MessageClass::Error => match self.handle_response(&message) {
+                Ok(()) => Received::Handled,
+                Err(reason) => Received::Dropped(reason),
+            },
+        }
+    }
+
+    /// A Data indication; nobody signs those. [rfc8656-5-p1] [rfc8656-11.4-1] [rfc8656-11.4-p1]
+    /// [rfc8656-11.6-1] [rfc8656-18.13-1b] [rfc8489-6.3.2-p1]
+    fn handle_data<'b>(&mut self, message: &Message<'b>) -> Received<'b> {
+        let (mut data, mut icmp) = (None, None);
+        for attribute in message.attributes() {
+            match attribute.kind {
+                AttributeType::DATA => data = data.or(Some(attribute.value)),
+                AttributeType::ICMP => icmp = icmp.or(Some(attribute.value)),
+                AttributeType::XOR_PEER_ADDRESS => {}
+                kind if kind.is_comprehension_required() => {
+                    return Received::Dropped(DropReason::UnknownAttribute);
+                }
+                _ => {}
+            }
+        }
+        let Some(peer) = message.xor_peer_address().map(canonical) else {
+            return Received::Dropped(DropReason::MissingAttribute);
+        };
+        if !self.peers.may_receive(self.now, peer.ip()) {
+            return Received::Dropped(DropReason::NoPermission);
+        }
+        match (data, icmp) {
+            (_, Some(&[_, _, kind, code, _, _, _, _])) => {
+                if self.events.len() >= MAX_EVENTS {
+                    return Received::Dropped(DropReason::EventsPending);
+                }
+                self.events.push_back(Event::Unreachable { peer, kind, code });
+                Received::Handled
+            }
+            (Some(data), None) => Received::Data { peer, data },
+            (_, Some(_)) => Received::Dropped(DropReason::Malformed),
+            (None, None) => Received::Dropped(DropReason::MissingAttribute),
+        }
     }
 
     /// Does all that is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.advance(now);
+        while let Some(transaction) = self.transactions.handle_timeout(self.now, &self.seed) {
+            self.timed_out(transaction);
+        }
+        if let State::Allocated { expires, .. } = self.state
+            && expires <= self.now
+        {
+            self.lost();
+        }
     }
 
     /// Encodes the next packet for the server into `buf`, at least
     /// [`MIN_TRANSMIT`](crate::MIN_TRANSMIT) octets, and returns its length.
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<usize> {
-        let _ = (now, buf);
-        None
+        self.advance(now);
+        loop {
+            match self.transactions.poll_transmit(&self.config, buf) {
+                Some(Ok(len)) => return Some(len),
+                Some(Err(ask)) => self.too_long(ask),
+                None => {
+                    let ask = self.next_ask()?;
+                    self.transactions.start(self.now, ask, &self.config, &self.seed);
+                }
+            }
+        }
+    }
+
+    /// What is to be asked of the server now. Permissions and channels wait for the allocation,
+    /// whose families they must have. [rfc8656-7.3-p1] [rfc8656-8-1]
+    fn next_ask(&mut self) -> Option<Ask> {
+        if !self.wants_ask() {
+            return None;
+        }
+        match self.state {
+            State::Allocating => {
+                let (families, dont_fragment) = (self.families, self.dont_fragment);
+                Some(Ask::Allocate { families, dont_fragment })
+            }
+            State::Releasing(_) => Some(Ask::Release),
+            State::Allocated { refresh_at, .. } if self.refreshes(refresh_at) => Some(Ask::Refresh),
+            State::Allocated { .. } => match self.peers.next_ask(self.now)? {
+                PeerAsk::Permissions(ips) => Some(Ask::Permissions(ips)),
+                PeerAsk::Channel { number, peer } => Some(Ask::Channel { number, peer }),
+            },
+            State::Over => None,
+        }
+    }
+
+    /// Whether [`next_ask`](Self::next_ask) has something.
+    fn wants_ask(&self) -> bool {
+        match self.state {
+            State::Allocating => !self.transactions.any(|ask| matches!(ask, Ask::Allocate { .. })),
+            State::Releasing(_) => !self.transactions.any(|ask| matches!(ask, Ask::Release)),
+            State::Allocated { refresh_at, .. } => {
+                let due = self.peers.due().is_some_and(|at| at <= self.now);
+                self.transactions.has_room() && (due || self.refreshes(refresh_at))
+            }
+            State::Over => false,
+        }
+    }
+
+    fn refreshes(&self, refresh_at: Instant) -> bool {
+        refresh_at <= self.now && !self.transactions.any(|ask| matches!(ask, Ask::Refresh))
     }
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; packets and events that
     /// wait count as a deadline that has passed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if !self.events.is_empty() || self.transactions.has_due() || self.wants_ask() {
+            return Some(self.now);
+        }
+        let mut deadline = self.transactions.deadline();
+        if let State::Allocated { expires, refresh_at } = self.state {
+            deadline = earlier(deadline, Some(expires));
+            if self.transactions.has_room() {
+                deadline = earlier(deadline, self.peers.due());
+                if !self.transactions.any(|ask| matches!(ask, Ask::Refresh)) {
+                    deadline = earlier(deadline, Some(refresh_at));
+                }
+            }
+        }
+        deadline.map(|at| at.max(self.now))
     }
 
     /// The relayed addresses, IPv4 before IPv6; none without an allocation.
     pub fn relayed(&self) -> impl Iterator<Item = SocketAddr> {
-        None.into_iter()
+        self.relayed.into_iter().flatten()
     }
 
     /// Our own address as the server saw it.
     #[must_use]
     pub fn mapped(&self) -> Option<SocketAddr> {
-        None
+        self.mapped
     }
 
     /// Whether the server has answered anything, if only with a challenge.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        false
+        self.answered
     }
 
-    /// Username and password, with the realm and nonce that the server gave last.
+    /// Username and password, with the realm and nonce that the server gave last: a later client
+    /// of the same server that gets them saves a round trip. [rfc8489-9.2.3.2-1]
     #[must_use]
     pub fn credentials(&self) -> &LongTerm {
         &self.config.credentials
     }
 
     /// Asks for a permission for an address, and keeps it until [`forget`](Self::forget); again
-    /// is no harm. What is sent to it before the server has answered travels behind the request.
+    /// is no harm. What is sent to it before the server has answered travels behind the request:
+    /// ask [`poll_transmit`](Self::poll_transmit) first.
     ///
     /// # Errors
     ///
     /// [`PeerError`] says why there can be none.
     pub fn permit(&mut self, now: Instant, peer: IpAddr) -> Result<(), PeerError> {
-        let _ = (now, peer);
-        Ok(())
+        self.advance(now);
+        let ip = peer.to_canonical();
+        self.check_family(ip)?;
+        self.peers.permit(self.now, ip)
     }
 
     /// Asks for a channel to a peer, and keeps it until [`forget`](Self::forget); again is no
-    /// harm.
+    /// harm. It comes with a permission for the address. Data travels in indications until the
+    /// server has answered. [rfc8656-12-5]
     ///
     /// # Errors
     ///
     /// [`PeerError`] says why there can be none.
     pub fn bind_channel(&mut self, now: Instant, peer: SocketAddr) -> Result<(), PeerError> {
-        let _ = (now, peer);
-        Ok(())
+        self.advance(now);
+        let peer = canonical(peer);
+        self.check_family(peer.ip())?;
+        self.peers.bind(self.now, peer)
+    }
+
+    /// [rfc8656-10.1-3] [rfc8656-12.1-1]
+    fn check_family(&self, ip: IpAddr) -> Result<(), PeerError> {
+        let usable = match self.state {
+            State::Allocating | State::Releasing(_) => true,
+            State::Allocated { .. } => self.has_family(ip),
+            State::Over => false,
+        };
+        if usable { Ok(()) } else { Err(PeerError::Family) }
+    }
+
+    pub(super) fn has_family(&self, ip: IpAddr) -> bool {
+        self.relayed().any(|relayed| relayed.is_ipv4() == ip.is_ipv4())
     }
 
     /// The peers that permissions or channels are kept for: of a permission the port is 0.
     pub fn peers(&self) -> impl Iterator<Item = SocketAddr> {
-        None.into_iter()
+        self.peers.iter()
     }
 
-    /// Lets the permission (port 0) or channel of a peer expire.
+    /// Lets the permission (port 0) or channel of a peer expire. A permission is kept as long as
+    /// there is a channel to the address.
     pub fn forget(&mut self, peer: SocketAddr) {
-        let _ = peer;
+        self.peers.forget(canonical(peer));
     }
 
     /// How data to a peer travels now, over its channel or in an indication; `None` if it has no
-    /// permission and none is under way.
+    /// permission and none is under way. [rfc8656-11.1-1] [rfc8489-5-4a]
     pub fn framing(&mut self, peer: SocketAddr) -> Option<Framing> {
-        let _ = peer;
-        None
+        if !matches!(self.state, State::Allocated { .. }) {
+            return None;
+        }
+        let peer = canonical(peer);
+        if !self.peers.may_send(self.now, peer.ip()) {
+            return None;
+        }
+        if let Some(number) = self.peers.channel_to(self.now, peer) {
+            let stream = self.config.transport.is_stream();
+            let padding = if stream { Padding::Four } else { Padding::None };
+            return Some(Framing::channel(number, padding));
+        }
+        let mut id = TransactionId([0; 12]);
+        self.indications.fill(&self.seed, &mut id.0);
+        Framing::send(peer, self.dont_fragment, id)
     }
 
-    /// Gives the allocation back; [`Event::Closed`] follows.
+    /// Gives the allocation back; [`Event::Closed`] follows. [rfc8656-8-2]
     pub fn close(&mut self, now: Instant) {
-        let _ = now;
+        self.advance(now);
+        match self.state {
+            State::Allocating if !self.may_have_allocated() => self.end(Some(Event::Closed)),
+            State::Allocating | State::Allocated { .. } => self.release(Then::Close),
+            State::Releasing(_) => self.state = State::Releasing(Then::Close),
+            State::Over => {}
+        }
     }
-}
 
-/// How data to one peer travels to the server.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Framing(());
+    /// Whether a request is under way that the server may have granted.
+    fn may_have_allocated(&self) -> bool {
+        self.config.credentials.is_challenged()
+            && self.transactions.any(|ask| matches!(ask, Ask::Allocate { .. }))
+    }
 
-impl Framing {
-    /// Writes the header before, and padding after, the payload `buf[payload]`, and returns the
-    /// range of the whole packet; `None` if `buf` lacks [`HEADROOM`](crate::HEADROOM) before or
-    /// [`TAILROOM`](crate::TAILROOM) after it.
-    #[must_use]
-    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Option<Range<usize>> {
-        let _ = buf;
-        Some(payload)
+    /// Time does not go backwards.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn draw(&mut self) -> u64 {
+        self.jitter.next_u64(&self.seed)
     }
 }

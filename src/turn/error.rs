@@ -1,6 +1,7 @@
 //! What goes wrong with a TURN server, and whose fault it is.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::stun::GiveUp;
 
@@ -31,10 +32,32 @@ pub enum Error {
     Redirect,
     /// Another error code.
     Refused(u16),
-    /// The answer lacks an address or a lifetime that can be used.
+    /// The answer has no address that can be used, of a family that was asked for.
     NoAddress,
     /// Credentials and challenge are too long for a datagram.
     TooLong,
+}
+
+impl Error {
+    /// How long to leave the server alone, if asking it again makes sense at all before somebody
+    /// changes something. [rfc8656-7.4-10] [rfc8656-7.4-14] [rfc8656-7.4-16]
+    #[must_use]
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Timeout => Some(Duration::ZERO),
+            Self::Mismatch => Some(Duration::from_secs(120)),
+            Self::Quota | Self::Capacity | Self::Refused(500..600) => Some(Duration::from_secs(60)),
+            Self::Credentials(_)
+            | Self::Integrity
+            | Self::Forbidden
+            | Self::Family
+            | Self::Protocol
+            | Self::Redirect
+            | Self::Refused(_)
+            | Self::NoAddress
+            | Self::TooLong => None,
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -5,11 +5,16 @@
 //! [`Endpoint`](crate::Endpoint) has one for each socket and server, and makes relayed candidates of
 //! them; use it alone for a relay without ICE, or for relayed TCP connections (RFC 6062).
 
+mod answers;
 mod client;
 mod error;
+mod framing;
+mod peers;
+mod request;
 
-pub use client::{Client, ClientConfig, Event, Framing, Received};
+pub use client::{Client, ClientConfig, Event, Received};
 pub use error::{Error, PeerError};
+pub use framing::Framing;
 
 use core::time::Duration;
 

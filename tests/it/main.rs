@@ -25,6 +25,7 @@ mod rfc8445_nomination;
 mod rfc8445_restart;
 mod rfc8445_roles;
 mod rfc8489;
+mod rfc8656;
 mod rfc8838;
 mod rfc8838_sdp;
 mod rfc8839;

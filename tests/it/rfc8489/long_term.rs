@@ -13,6 +13,7 @@ const LISTS: &[u8] = b"obMatJos2AAABone";
 const ANONYMOUS: &[u8] = b"obMatJos2AAADone";
 const BOTH: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
 const MD5_FIRST: &[u8] = &[0, 1, 0, 0, 0, 2, 0, 0];
+const MD5_ALONE: &[u8] = &[0, 1, 0, 0];
 const UNKNOWN_THEN_SHA256: &[u8] = &[0, 9, 0, 3, 1, 2, 3, 0xff, 0, 2, 0, 0];
 const UNKNOWN: &[u8] = &[0, 9, 0, 0];
 
@@ -70,13 +71,18 @@ fn an_old_server_gets_username_and_md5() {
     }
 }
 
-/// [rfc8489-9.2.5-5a] [rfc8489-9.2.5-8] [rfc8489-9.2.5-9] [rfc8489-9.2.5-19]
+/// [rfc8489-9.2.5-5a] [rfc8489-9.2.5-8] [rfc8489-9.2.5-9] [rfc8489-9.2.5-19] [rfc8656-6-3]
 /// [rfc8489-14.12-1a] [rfc8489-14.12-1b] [rfc8489-14.4-p1]
 #[test]
-fn a_new_server_gets_userhash_and_the_first_algorithm_we_know() {
+fn a_new_server_gets_userhash_and_the_best_algorithm_that_it_lists() {
     let sha256 = IntegrityKey::long_term_sha256(b"user", b"realm", b"pass");
     let md5 = IntegrityKey::long_term_md5_listed(b"user", b"realm", b"pass");
-    let rows = [(BOTH, 2, &sha256), (MD5_FIRST, 1, &md5), (UNKNOWN_THEN_SHA256, 2, &sha256)];
+    let rows = [
+        (BOTH, 2, &sha256),
+        (MD5_FIRST, 2, &sha256),
+        (UNKNOWN_THEN_SHA256, 2, &sha256),
+        (MD5_ALONE, 1, &md5),
+    ];
     for (list, number, key) in rows {
         let mut login = login();
         let step = challenged(&mut login, &challenge(401, b"realm", ANONYMOUS, Some(list)));

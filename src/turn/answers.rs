@@ -1,0 +1,435 @@
+//! What the answers of the server mean.
+
+use core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::net::{DropReason, canonical};
+use crate::stun::{
+    AttributeType, Discard, GiveUp, IntegrityError, LongTermStep, Message, MessageClass,
+    TransactionId,
+};
+use crate::time::Instant;
+
+use super::client::{Client, Event, State, Then};
+use super::peers::Outcome;
+use super::request::{Ask, Transaction};
+use super::{Error, Families, PeerError};
+
+/// The bounds that a lifetime is put into, whatever the server says.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+const LIFETIME_MAX: Duration = Duration::from_secs(3600);
+/// How long before its end an allocation is refreshed, if it lives twice as long. [rfc8656-8-1]
+const REFRESH_MARGIN: Duration = Duration::from_secs(60);
+/// The shortest time between a refresh that failed and the next.
+const REFRESH_RETRY: Duration = Duration::from_secs(5);
+/// How often a refresh may fail in a row before the allocation is left to expire.
+/// [rfc8489-6.3.4-2b] [rfc8489-6.3.4-3]
+const MAX_REFRESH_FAILURES: u8 = 4;
+/// How often an allocation may be lost, or the 5-tuple taken, before the client gives up.
+const MAX_MISMATCHES: u8 = 2;
+/// How often less may be asked for: no don't-fragment bit, and one family after the other.
+const MAX_FALLBACKS: u8 = 3;
+
+impl Client {
+    /// [rfc8489-6.3-p1]
+    pub(super) fn handle_response(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
+        let id = message.transaction_id();
+        let transaction = self.transactions.find(id).ok_or(DropReason::UnknownTransaction)?;
+        if transaction.ask.method() != message.method() {
+            return Err(DropReason::UnexpectedMessage);
+        }
+        let code = match message.class() {
+            MessageClass::Error => Some(message.error_code().map_or(0, |error| error.code())),
+            MessageClass::Success | MessageClass::Request | MessageClass::Indication => None,
+        };
+        if let Some(401 | 438) = code {
+            self.answered = true;
+            self.challenged(id, message);
+            return Ok(());
+        }
+        self.verify(id, message)?;
+        self.answered = true;
+        let Some(transaction) = self.transactions.finish(self.now, id) else { return Ok(()) };
+        match code {
+            None => self.granted(transaction, message),
+            Some(code) => self.refused(transaction, code, message),
+        }
+        Ok(())
+    }
+
+    /// All but a challenge must be signed, redirections and refusals too. [rfc8489-9.2.5-14]
+    /// [rfc8489-9.2.5-15] [rfc8489-9.2.5-16] [rfc8489-9.2.5-18a] [rfc8489-14.8-7b]
+    fn verify(&mut self, id: TransactionId, message: &Message<'_>) -> Result<(), DropReason> {
+        let Err(discard) = self.config.credentials.verify(message) else { return Ok(()) };
+        if let Some(transaction) = self.transactions.find(id) {
+            transaction.timing.response_discarded(self.now);
+        }
+        Err(match discard {
+            Discard::Integrity(IntegrityError::Missing) | Discard::UnprotectedBadRequest => {
+                DropReason::Unauthenticated
+            }
+            Discard::Integrity(IntegrityError::Wrong | IntegrityError::Algorithm)
+            | Discard::BidDown => DropReason::Integrity,
+        })
+    }
+
+    /// A request that was sent before the last challenge is sent again with the answer to that;
+    /// only what the answer leads to counts. [rfc8656-8.3-p1] [rfc8656-7.4-4] [rfc8656-7.4-5]
+    fn challenged(&mut self, id: TransactionId, message: &Message<'_>) {
+        if !self.transactions.is_outdated(id) {
+            match self.config.credentials.handle_challenge(message) {
+                LongTermStep::Retry => self.transactions.challenged(),
+                LongTermStep::GiveUp(reason) => return self.give_up(id, reason),
+            }
+        }
+        if !self.transactions.retry(self.now, id, &self.config, &self.seed) {
+            self.give_up(id, GiveUp::TooMany);
+        }
+    }
+
+    /// Our credentials are not taken: then for nothing. [rfc8656-7.4-4] [rfc8656-7.4-5]
+    fn give_up(&mut self, id: TransactionId, reason: GiveUp) {
+        let released = matches!(self.transactions.finish(self.now, id), Some(transaction)
+            if matches!(transaction.ask, Ask::Release));
+        if released { self.released() } else { self.fail(Error::Credentials(reason)) }
+    }
+
+    fn granted(&mut self, transaction: Transaction, message: &Message<'_>) {
+        if message.unknown_required(|kind| kind.name().is_some()).next().is_some() {
+            return self.refused(transaction, UNKNOWN_ATTRIBUTE, message);
+        }
+        match transaction.ask {
+            Ask::Allocate { families, .. } => {
+                self.allocated(transaction.started, families, message);
+            }
+            Ask::Refresh => {
+                self.mismatches = 0;
+                self.refresh_failures = 0;
+                self.live(transaction.started, message);
+            }
+            Ask::Release => self.released(),
+            Ask::Permissions(ips) => {
+                for ip in ips {
+                    self.permission(ip, Outcome::Granted(transaction.started));
+                }
+            }
+            Ask::Channel { peer, .. } => self.channel(peer, Outcome::Granted(transaction.started)),
+        }
+    }
+
+    /// There is an allocation: of the families that were asked for, or it is given back.
+    /// [rfc8656-7.3-1] [rfc8656-7.3-2a] [rfc8656-7.3-2b] [rfc8489-6.3.3-1]
+    fn allocated(&mut self, asked: Instant, families: Families, message: &Message<'_>) {
+        self.mapped = message.xor_mapped_address().map(canonical);
+        let mapped =
+            self.mapped.is_some() || message.attribute(AttributeType::XOR_MAPPED_ADDRESS).is_none();
+        self.relayed = relayed(families, message);
+        if !mapped || self.relayed == [None; 2] {
+            self.release(Then::Rest);
+            self.events.push_back(Event::Failed(Error::NoAddress));
+            return;
+        }
+        self.note_missing_family(message);
+        self.live(asked, message);
+        self.events.push_back(Event::Allocated);
+        let relayed = self.relayed;
+        let usable =
+            |ip: IpAddr| relayed.iter().flatten().any(|relayed| relayed.is_ipv4() == ip.is_ipv4());
+        for peer in self.peers.retain_families(usable) {
+            self.events.push_back(Event::PeerFailed { peer, error: PeerError::Family });
+        }
+    }
+
+    /// A family that the server does not have is not asked for again, should the allocation be
+    /// lost; one that it has no room for is not either, in this client. [rfc8656-7.3-3]
+    /// [rfc8656-7.3-4] [rfc8656-18.12-1b]
+    fn note_missing_family(&mut self, message: &Message<'_>) {
+        if message.address_error_code().is_some() {
+            match self.relayed {
+                [Some(_), None] => self.families = Families::Ipv4,
+                [None, Some(_)] => self.families = Families::Ipv6,
+                [Some(_), Some(_)] | [None, None] => {}
+            }
+        }
+    }
+
+    /// Notes how long the allocation lives: as the server says, within bounds. It is refreshed a
+    /// minute before its end, or at half its life, and a little earlier. [rfc8656-7.3-p1]
+    /// [rfc8656-8-1]
+    fn live(&mut self, asked: Instant, message: &Message<'_>) {
+        let lifetime = message.lifetime().unwrap_or(LIFETIME_MIN);
+        let lifetime = lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
+        let wait = lifetime.saturating_sub(REFRESH_MARGIN).max(lifetime / 2);
+        let early = (wait / 10).mul_f64(fraction(self.draw()));
+        let refresh_at = asked + (wait - early);
+        self.state = State::Allocated { expires: asked + lifetime, refresh_at };
+    }
+
+    fn permission(&mut self, ip: IpAddr, outcome: Outcome) {
+        let jitter = self.draw();
+        let known = self.peers.permission_answered(self.now, ip, outcome, jitter);
+        if let (Outcome::Failed(error), true) = (outcome, known) {
+            let peer = SocketAddr::new(ip, 0);
+            self.events.push_back(Event::PeerFailed { peer, error });
+        }
+    }
+
+    fn channel(&mut self, peer: SocketAddr, outcome: Outcome) {
+        let jitter = self.draw();
+        let known = self.peers.channel_answered(self.now, peer, outcome, jitter);
+        if let (Outcome::Failed(error), true) = (outcome, known) {
+            self.events.push_back(Event::PeerFailed { peer, error });
+        }
+    }
+
+    /// A request was refused, for sure; code 0 if the server does not say why.
+    /// [rfc8656-7.4-17] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-1]
+    fn refused(&mut self, transaction: Transaction, code: u16, message: &Message<'_>) {
+        match transaction.ask {
+            Ask::Allocate { families, dont_fragment } => {
+                self.allocation_refused(families, dont_fragment, code, message);
+            }
+            Ask::Release => self.released(),
+            Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } if code == 437 => self.lost(),
+            Ask::Refresh => self.refresh_refused(code),
+            Ask::Permissions(ips) => self.permissions_failed(&ips, PeerError::Refused(code)),
+            Ask::Channel { peer, .. } if code == 400 && self.peers.was_bound(peer) => {
+                self.out_of_step();
+            }
+            Ask::Channel { peer, .. } => {
+                self.channel(peer, Outcome::Failed(PeerError::Refused(code)));
+            }
+        }
+    }
+
+    /// The table of RFC 8656 §7.4. Nothing is asked for again that was refused; who owns the
+    /// client may do so after [`Error::retry_after`]. [rfc8656-7.4-3b] [rfc8656-7.4-6b]
+    /// [rfc8656-7.4-7] [rfc8656-7.4-11] [rfc8656-7.4-12b] [rfc8656-7.4-13b] [rfc8489-14.8-8]
+    fn allocation_refused(
+        &mut self,
+        families: Families,
+        dont_fragment: bool,
+        code: u16,
+        message: &Message<'_>,
+    ) {
+        let lists = |kind: AttributeType| message.unknown_attributes().any(|known| known == kind.0);
+        match code {
+            300 => self.redirected(message),
+            420 if dont_fragment && lists(AttributeType::DONT_FRAGMENT) => {
+                self.dont_fragment = false;
+                self.fall_back(Error::Refused(code));
+            }
+            420 if families == Families::Both
+                && lists(AttributeType::ADDITIONAL_ADDRESS_FAMILY) =>
+            {
+                self.families = Families::Ipv4;
+                self.fall_back(Error::Family);
+            }
+            420 if lists(AttributeType::REQUESTED_ADDRESS_FAMILY) => self.fail(Error::Family),
+            437 => self.in_use(),
+            440 => self.without_family(families),
+            code => self.fail(error(code)),
+        }
+    }
+
+    /// Asks for an allocation of another kind.
+    fn fall_back(&mut self, error: Error) {
+        self.fallbacks += 1;
+        if self.fallbacks > MAX_FALLBACKS {
+            self.fail(error);
+        }
+    }
+
+    /// The server lacks the family: what was refused is not asked for again, but where both were
+    /// asked for each is asked for alone, which is another request. The RFC has a server without
+    /// IPv4 refuse both; servers without IPv6 do so too. [rfc8656-7.4-11]
+    fn without_family(&mut self, families: Families) {
+        self.families = match (families, self.config.families) {
+            (Families::Both, _) => Families::Ipv4,
+            (Families::Ipv4, Families::Both) => Families::Ipv6,
+            (Families::Ipv4, Families::Ipv4 | Families::Ipv6) | (Families::Ipv6, _) => {
+                return self.fail(Error::Family);
+            }
+        };
+        self.fall_back(Error::Family);
+    }
+
+    /// Tells where the server sends us, and is over: whose certificate is to be there, and whether
+    /// it was tried already, is the owner's to know. [rfc8656-7.4-2] [rfc8489-10-6] [rfc8489-10-8]
+    fn redirected(&mut self, message: &Message<'_>) {
+        let to = message.alternate_servers().map(canonical).find(is_server);
+        let event = match to {
+            Some(to) => {
+                let domain = message.alternate_domain().map(Into::into);
+                Event::Redirected { to, domain }
+            }
+            None => Event::Failed(Error::Redirect),
+        };
+        self.end(Some(event));
+    }
+
+    /// The 5-tuple has an allocation already. It may be our own, of a life before or of a request
+    /// whose answer was lost: gives it back, and asks again. There is no other 5-tuple to be had
+    /// here. [rfc8656-7.4-8] [rfc8656-7.4-9]
+    fn in_use(&mut self) {
+        self.mismatches += 1;
+        if self.mismatches > MAX_MISMATCHES {
+            return self.fail(Error::Mismatch);
+        }
+        self.release(Then::Allocate);
+    }
+
+    /// The allocation is gone: asks for another. [rfc8656-5-7] [rfc8656-8.3-p1]
+    pub(super) fn lost(&mut self) {
+        self.mismatches += 1;
+        if self.mismatches > MAX_MISMATCHES {
+            return self.fail(Error::Mismatch);
+        }
+        self.forget_allocation();
+        self.state = State::Allocating;
+        self.events.push_back(Event::Lost);
+    }
+
+    /// A channel that we had is not what the server has: starts afresh. [rfc8656-12.3-1]
+    fn out_of_step(&mut self) {
+        self.lost();
+        if matches!(self.state, State::Allocating) {
+            self.state = State::Releasing(Then::Allocate);
+        }
+    }
+
+    fn forget_allocation(&mut self) {
+        self.transactions.clear();
+        self.peers.start_afresh();
+        self.relayed = [None; 2];
+        self.refresh_failures = 0;
+    }
+
+    /// A refusal for good ends the client; one that may pass is tried again while there is time.
+    /// [rfc8489-6.3.4-2a] [rfc8489-6.3.4-2b] [rfc8489-6.3.4-3]
+    fn refresh_refused(&mut self, code: u16) {
+        match code {
+            0 | 500..600 => self.refresh_later(),
+            code => self.fail(error(code)),
+        }
+    }
+
+    fn refresh_later(&mut self) {
+        let State::Allocated { expires, refresh_at } = &mut self.state else { return };
+        self.refresh_failures += 1;
+        let wait = ((*expires - self.now) / 4).max(REFRESH_RETRY);
+        let given_up = self.refresh_failures > MAX_REFRESH_FAILURES;
+        *refresh_at = if given_up { Instant::MAX } else { self.now + wait };
+    }
+
+    /// One that is forbidden must not fail the others.
+    fn permissions_failed(&mut self, ips: &[IpAddr], error: PeerError) {
+        if let [ip] = ips {
+            self.permission(*ip, Outcome::Failed(error));
+        } else {
+            self.peers.split(ips);
+        }
+    }
+
+    /// A request had no answer, or none that is signed. [rfc8489-9.2.5-17] [rfc8489-9.2.5-18b]
+    pub(super) fn timed_out(&mut self, transaction: Transaction) {
+        let violated = transaction.timing.integrity_violated();
+        match transaction.ask {
+            Ask::Allocate { .. } if violated => self.fail(Error::Integrity),
+            Ask::Allocate { .. } => self.fail(Error::Timeout),
+            Ask::Refresh => self.refresh_later(),
+            Ask::Release => self.released(),
+            Ask::Permissions(ips) if violated => {
+                self.permissions_failed(&ips, PeerError::Timeout);
+            }
+            Ask::Permissions(ips) => {
+                for ip in ips {
+                    self.permission(ip, Outcome::Failed(PeerError::Timeout));
+                }
+            }
+            Ask::Channel { peer, .. } => self.channel(peer, Outcome::Failed(PeerError::Timeout)),
+        }
+    }
+
+    /// A request does not fit: nor would it alone, as the credentials are what is long.
+    pub(super) fn too_long(&mut self, ask: Ask) {
+        match ask {
+            Ask::Permissions(ips) if ips.len() > 1 => self.peers.split(&ips),
+            Ask::Release => self.released(),
+            Ask::Allocate { .. } | Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } => {
+                self.fail(Error::TooLong);
+            }
+        }
+    }
+
+    /// Gives back what there is at the server.
+    pub(super) fn release(&mut self, then: Then) {
+        self.forget_allocation();
+        self.state = State::Releasing(then);
+    }
+
+    /// The allocation was given back, or nobody knows of it any more. [rfc8656-8.3-p1]
+    fn released(&mut self) {
+        match self.state {
+            State::Releasing(Then::Close) => self.end(Some(Event::Closed)),
+            State::Releasing(Then::Rest) => self.end(None),
+            State::Releasing(Then::Allocate) => self.state = State::Allocating,
+            State::Allocating | State::Allocated { .. } | State::Over => {}
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        let told = matches!(self.state, State::Releasing(Then::Close | Then::Rest));
+        if told { self.released() } else { self.end(Some(Event::Failed(error))) }
+    }
+
+    /// Nothing comes after this.
+    pub(super) fn end(&mut self, event: Option<Event>) {
+        self.forget_allocation();
+        self.state = State::Over;
+        self.events.extend(event);
+    }
+}
+
+/// What an answer with attributes that we would have to understand counts as.
+const UNKNOWN_ATTRIBUTE: u16 = 420;
+
+/// The first usable relayed address of each family that was asked for. Where both were, one is
+/// better than none. [rfc8656-7.3-1]
+fn relayed(families: Families, message: &Message<'_>) -> [Option<SocketAddr>; 2] {
+    let first = |ipv4: bool| {
+        let mut usable = message.xor_relayed_addresses().map(canonical).filter(is_server);
+        usable.find(|relayed| relayed.is_ipv4() == ipv4)
+    };
+    match families {
+        Families::Ipv4 => [first(true), None],
+        Families::Ipv6 => [None, first(false)],
+        Families::Both => [first(true), first(false)],
+    }
+}
+
+/// Whether something can be sent to an address.
+fn is_server(address: &SocketAddr) -> bool {
+    let ip = address.ip();
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
+}
+
+/// What a code that an Allocate or Refresh was refused with means.
+const fn error(code: u16) -> Error {
+    match code {
+        403 => Error::Forbidden,
+        408 => Error::Timeout,
+        437 => Error::Mismatch,
+        440 => Error::Family,
+        442 => Error::Protocol,
+        486 => Error::Quota,
+        508 => Error::Capacity,
+        code => Error::Refused(code),
+    }
+}
+
+/// A draw as a fraction of 1.
+fn fraction(draw: u64) -> f64 {
+    let [high, low, ..] = draw.to_be_bytes();
+    f64::from(u16::from_be_bytes([high, low])) / 65_536.0
+}

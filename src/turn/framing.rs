@@ -1,0 +1,113 @@
+//! How application data travels between client and server: ChannelData, Send and Data.
+
+use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
+
+use crate::net::HEADROOM;
+use crate::stun::{AttributeType, Encoder, HEADER_LEN, MessageClass, Method, TransactionId};
+
+/// The numbers that a channel may have. [rfc8656-12-p1]
+pub(super) const CHANNELS: core::ops::RangeInclusive<u16> = 0x4000..=0x4FFF;
+
+/// Octets before the data of a ChannelData message.
+const CHANNEL_HEADER: usize = 4;
+
+/// Whether ChannelData is padded to four octets. [rfc8656-12.5-2] [rfc8656-12.5-3]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// Over streams.
+    Four,
+    /// In datagrams.
+    None,
+}
+
+/// How data to one peer travels to the server.
+///
+/// It is good for one packet: the next may go otherwise, so ask
+/// [`Client::framing`](super::Client::framing) for each.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing(Way);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Channel {
+        number: u16,
+        padding: Padding,
+    },
+    /// All octets before the value of DATA; the lengths are filled in later.
+    Send {
+        header: [u8; HEADROOM],
+        len: u8,
+    },
+}
+
+impl Framing {
+    pub(super) const fn channel(number: u16, padding: Padding) -> Self {
+        Self(Way::Channel { number, padding })
+    }
+
+    /// The header of a Send indication. DONT-FRAGMENT goes to IPv4 peers alone: servers ignore it
+    /// for IPv6. [rfc8656-11.1-2] [rfc8656-11.1-3] [rfc8656-5-p1]
+    pub(super) fn send(peer: SocketAddr, dont_fragment: bool, id: TransactionId) -> Option<Self> {
+        let mut header = [0; HEADROOM];
+        let encoder = Encoder::new(&mut header, MessageClass::Indication, Method::SEND, id)
+            .xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        let encoder = match peer.ip() {
+            IpAddr::V4(_) if dont_fragment => encoder.flag(AttributeType::DONT_FRAGMENT),
+            IpAddr::V4(_) | IpAddr::V6(_) => encoder,
+        };
+        let len = encoder.flag(AttributeType::DATA).finish().ok()?;
+        Some(Self(Way::Send { header, len: u8::try_from(len).ok()? }))
+    }
+
+    /// Writes the header before, and padding after, the payload `buf[payload]`, and returns the
+    /// range of the whole packet. The payload stays where it is.
+    ///
+    /// `None` if `buf` lacks [`HEADROOM`] before or [`TAILROOM`](crate::TAILROOM) after it, or if
+    /// the payload is longer than a datagram.
+    #[must_use]
+    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Option<Range<usize>> {
+        let length = payload.end.checked_sub(payload.start)?;
+        let short = u16::try_from(length).ok()?;
+        match self.0 {
+            Way::Channel { number, padding } => {
+                let start = payload.start.checked_sub(CHANNEL_HEADER)?;
+                let [n0, n1] = number.to_be_bytes();
+                let [l0, l1] = short.to_be_bytes();
+                *buf.get_mut(start..payload.start)?.first_chunk_mut()? = [n0, n1, l0, l1];
+                match padding {
+                    Padding::Four => Some(start..pad(buf, &payload)?),
+                    Padding::None => (payload.end <= buf.len()).then_some(start..payload.end),
+                }
+            }
+            Way::Send { header, len } => {
+                let len = usize::from(len);
+                let start = payload.start.checked_sub(len)?;
+                let whole = u16::try_from(len - HEADER_LEN + length.next_multiple_of(4)).ok()?;
+                let slot = buf.get_mut(start..payload.start)?;
+                slot.copy_from_slice(header.get(..len)?);
+                slot.get_mut(2..4)?.copy_from_slice(&whole.to_be_bytes());
+                *slot.last_chunk_mut()? = short.to_be_bytes();
+                Some(start..pad(buf, &payload)?)
+            }
+        }
+    }
+}
+
+/// Writes zeros after `payload` up to a multiple of four, and returns where they end.
+/// [rfc8656-18-1]
+fn pad(buf: &mut [u8], payload: &Range<usize>) -> Option<usize> {
+    let end = payload.start + (payload.end - payload.start).next_multiple_of(4);
+    buf.get_mut(payload.end..end)?.fill(0);
+    Some(end)
+}
+
+/// Takes a ChannelData message apart: the number and the data. What follows the data is padding.
+/// [rfc8656-12.6-p1] [rfc8656-12.5-3]
+pub(super) fn channel_data(message: &[u8]) -> Option<(u16, &[u8])> {
+    let (&[n0, n1, l0, l1], rest) = message.split_first_chunk::<CHANNEL_HEADER>()?;
+    let number = u16::from_be_bytes([n0, n1]);
+    let data = rest.get(..usize::from(u16::from_be_bytes([l0, l1])))?;
+    CHANNELS.contains(&number).then_some((number, data))
+}

@@ -1,0 +1,9 @@
+//! RFC 8656: the TURN client, against a server that does as it is told.
+
+mod allocate;
+mod channels;
+mod data;
+mod permissions;
+mod polls;
+mod refresh;
+mod server;
