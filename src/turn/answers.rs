@@ -13,6 +13,7 @@ use crate::time::Instant;
 use super::client::{Client, Event, State, Then};
 use super::peers::Outcome;
 use super::request::{Ask, Transaction};
+use super::tcp::ConnectError;
 use super::{Error, Families, PeerError};
 
 /// The bounds that a lifetime is put into, whatever the server says.
@@ -114,6 +115,7 @@ impl Client {
                 }
             }
             Ask::Channel { peer, .. } => self.channel(peer, Outcome::Granted(transaction.started)),
+            Ask::Connect(peer) => self.connected(peer, message),
         }
     }
 
@@ -190,7 +192,11 @@ impl Client {
                 self.allocation_refused(families, dont_fragment, code, message);
             }
             Ask::Release => self.released(),
-            Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } if code == 437 => self.lost(),
+            Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } | Ask::Connect(_)
+                if code == 437 =>
+            {
+                self.lost();
+            }
             Ask::Refresh => self.refresh_refused(code),
             Ask::Permissions(ips) => self.permissions_failed(&ips, PeerError::Refused(code)),
             Ask::Channel { peer, .. } if code == 400 && self.peers.was_bound(peer) => {
@@ -199,6 +205,7 @@ impl Client {
             Ask::Channel { peer, .. } => {
                 self.channel(peer, Outcome::Failed(PeerError::Refused(code)));
             }
+            Ask::Connect(peer) => self.connect_failed(peer, ConnectError::of(code)),
         }
     }
 
@@ -301,6 +308,7 @@ impl Client {
     fn forget_allocation(&mut self) {
         self.transactions.clear();
         self.peers.start_afresh();
+        self.forget_connections();
         self.relayed = [None; 2];
         self.refresh_failures = 0;
     }
@@ -348,6 +356,7 @@ impl Client {
                 }
             }
             Ask::Channel { peer, .. } => self.channel(peer, Outcome::Failed(PeerError::Timeout)),
+            Ask::Connect(peer) => self.connect_failed(peer, ConnectError::Timeout),
         }
     }
 
@@ -356,7 +365,11 @@ impl Client {
         match ask {
             Ask::Permissions(ips) if ips.len() > 1 => self.peers.split(&ips),
             Ask::Release => self.released(),
-            Ask::Allocate { .. } | Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } => {
+            Ask::Allocate { .. }
+            | Ask::Refresh
+            | Ask::Permissions(_)
+            | Ask::Channel { .. }
+            | Ask::Connect(_) => {
                 self.fail(Error::TooLong);
             }
         }

@@ -13,6 +13,7 @@ use crate::time::{Instant, earlier};
 use super::framing::{Framing, Padding, channel_data};
 use super::peers::{PeerAsk, Peers};
 use super::request::{Ask, Transactions};
+use super::tcp::{ConnectError, ConnectionId, Connects};
 use super::{Error, Families, LIFETIME_DEFAULT, PeerError, RelayProtocol};
 
 /// Events that wait at most before ICMP errors, which anybody can cause, are dropped.
@@ -39,7 +40,8 @@ pub struct ClientConfig {
     pub software: Option<String>,
     /// RTO, Rc, Rm and Ti of requests.
     pub retransmission: Retransmission,
-    /// Permissions, and channels. Default 64.
+    /// Permissions, channels, and TCP connections that nobody has bound yet: of each so many.
+    /// Default 64.
     pub max_peers: u16,
 }
 
@@ -94,6 +96,29 @@ pub enum Event {
         kind: u8,
         /// ICMP code.
         code: u8,
+    },
+    /// The server has a connection to a peer that was asked for with
+    /// [`Client::connect`]: bind it with [`Client::data_connection`] within 30 seconds.
+    Connected {
+        /// The peer.
+        peer: SocketAddr,
+        /// Which connection it is.
+        connection: ConnectionId,
+    },
+    /// The server has none.
+    ConnectFailed {
+        /// The peer.
+        peer: SocketAddr,
+        /// Why.
+        error: ConnectError,
+    },
+    /// A peer that has a permission connected to the relayed address: bind the connection with
+    /// [`Client::data_connection`] within 30 seconds, or let it go.
+    ConnectionAttempt {
+        /// The peer.
+        peer: SocketAddr,
+        /// Which connection it is.
+        connection: ConnectionId,
     },
     /// The allocation was given back, or nobody answered: the client is over.
     Closed,
@@ -159,6 +184,7 @@ pub struct Client {
     pub(super) state: State,
     pub(super) transactions: Transactions,
     pub(super) peers: Peers,
+    pub(super) connects: Connects,
     pub(super) events: VecDeque<Event>,
     pub(super) relayed: [Option<SocketAddr>; 2],
     pub(super) mapped: Option<SocketAddr>,
@@ -183,13 +209,17 @@ impl Client {
     pub fn new(now: Instant, config: ClientConfig, seed: [u8; 32]) -> Self {
         let mut config = config;
         config.credentials.resume();
+        // A connection to a peer needs one to us. [rfc6062-4.1-1] [rfc6062-4.1-2]
+        let possible = config.relay == RelayProtocol::Udp || config.transport.is_stream();
+        let failed = (!possible).then_some(Event::Failed(Error::Protocol));
         Self {
             seed: Seed::new(seed),
             now,
-            state: State::Allocating,
+            state: if possible { State::Allocating } else { State::Over },
             transactions: Transactions::new(),
             peers: Peers::new(config.max_peers),
-            events: VecDeque::new(),
+            connects: Connects::new(config.max_peers),
+            events: failed.into_iter().collect(),
             relayed: [None; 2],
             mapped: None,
             answered: false,
@@ -235,6 +265,9 @@ impl Client {
         match message.class() {
             MessageClass::Indication if message.method() == Method::DATA => {
                 self.handle_data(&message)
+            }
+            MessageClass::Indication if message.method() == Method::CONNECTION_ATTEMPT => {
+                self.handle_attempt(&message)
             }
             MessageClass::Request | MessageClass::Indication => {
                 Received::Dropped(DropReason::UnexpectedMessage)
@@ -323,9 +356,10 @@ impl Client {
             }
             State::Releasing(_) => Some(Ask::Release),
             State::Allocated { refresh_at, .. } if self.refreshes(refresh_at) => Some(Ask::Refresh),
-            State::Allocated { .. } => match self.peers.next_ask(self.now)? {
-                PeerAsk::Permissions(ips) => Some(Ask::Permissions(ips)),
-                PeerAsk::Channel { number, peer } => Some(Ask::Channel { number, peer }),
+            State::Allocated { .. } => match self.peers.next_ask(self.now) {
+                Some(PeerAsk::Permissions(ips)) => Some(Ask::Permissions(ips)),
+                Some(PeerAsk::Channel { number, peer }) => Some(Ask::Channel { number, peer }),
+                None => self.connects.next_ask().map(Ask::Connect),
             },
             State::Over => None,
         }
@@ -338,6 +372,7 @@ impl Client {
             State::Releasing(_) => !self.transactions.any(|ask| matches!(ask, Ask::Release)),
             State::Allocated { refresh_at, .. } => {
                 let due = self.peers.due().is_some_and(|at| at <= self.now);
+                let due = due || self.connects.is_due();
                 self.transactions.has_room() && (due || self.refreshes(refresh_at))
             }
             State::Over => false,
@@ -465,9 +500,7 @@ impl Client {
             let padding = if stream { Padding::Four } else { Padding::None };
             return Some(Framing::channel(number, padding));
         }
-        let mut id = TransactionId([0; 12]);
-        self.indications.fill(&self.seed, &mut id.0);
-        Framing::send(peer, self.dont_fragment, id)
+        Framing::send(peer, self.dont_fragment, self.next_id())
     }
 
     /// Gives the allocation back; [`Event::Closed`] follows. [rfc8656-8-2]
@@ -488,8 +521,15 @@ impl Client {
     }
 
     /// Time does not go backwards.
-    fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// An id for what is no request on the connection of the allocation.
+    pub(super) fn next_id(&mut self) -> TransactionId {
+        let mut id = TransactionId([0; 12]);
+        self.indications.fill(&self.seed, &mut id.0);
+        id
     }
 
     pub(super) fn draw(&mut self) -> u64 {

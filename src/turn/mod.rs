@@ -11,10 +11,12 @@ mod error;
 mod framing;
 mod peers;
 mod request;
+mod tcp;
 
 pub use client::{Client, ClientConfig, Event, Received};
 pub use error::{Error, PeerError};
 pub use framing::Framing;
+pub use tcp::{BindError, ConnectError, ConnectionId, DataConnection};
 
 use core::time::Duration;
 

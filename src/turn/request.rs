@@ -48,6 +48,8 @@ pub(super) enum Ask {
     Permissions(Vec<IpAddr>),
     /// A channel.
     Channel { number: u16, peer: SocketAddr },
+    /// A TCP connection from the relayed address.
+    Connect(SocketAddr),
 }
 
 impl Ask {
@@ -57,6 +59,7 @@ impl Ask {
             Self::Refresh | Self::Release => Method::REFRESH,
             Self::Permissions(_) => Method::CREATE_PERMISSION,
             Self::Channel { .. } => Method::CHANNEL_BIND,
+            Self::Connect(_) => Method::CONNECT,
         }
     }
 
@@ -76,13 +79,15 @@ impl Ask {
             Self::Channel { number, peer } => encoder
                 .u32(AttributeType::CHANNEL_NUMBER, u32::from(*number) << 16)
                 .xor_address(AttributeType::XOR_PEER_ADDRESS, *peer),
+            // [rfc6062-4.3-1] [rfc6062-4.3-2]
+            Self::Connect(peer) => encoder.xor_address(AttributeType::XOR_PEER_ADDRESS, *peer),
         }
     }
 }
 
 /// At most one of the two family attributes, and none for IPv4 alone, which old servers give
 /// without knowing them. [rfc8656-7.1-4] [rfc8656-7.1-5] [rfc8656-7.1-7] [rfc8656-7.1-8]
-/// [rfc8656-7.1-12] [rfc8656-18.6-1a] [rfc8656-18.8-1a] [rfc8656-18.11-1]
+/// [rfc8656-7.1-12] [rfc6062-4.1-3] [rfc6062-4.1-4] [rfc8656-18.6-1a] [rfc8656-18.8-1a] [rfc8656-18.11-1]
 fn allocate<'b>(
     encoder: Encoder<'b>,
     config: &ClientConfig,
@@ -112,7 +117,7 @@ fn software<'b>(encoder: Encoder<'b>, config: &ClientConfig) -> Encoder<'b> {
     }
 }
 
-/// Another lifetime than the default; never 0, which would end the allocation. [rfc8656-7.1-11]
+/// Another lifetime than the default; never 0, which would end the allocation. [rfc8656-7.1-11] [rfc6062-4.1-5]
 fn lifetime<'b>(encoder: Encoder<'b>, config: &ClientConfig) -> Encoder<'b> {
     if config.lifetime == LIFETIME_DEFAULT {
         return encoder;

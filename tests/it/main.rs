@@ -15,6 +15,7 @@ mod harness;
 mod lite;
 mod long_life;
 mod rfc5769;
+mod rfc6062;
 mod rfc7675;
 mod rfc8421;
 mod rfc8445_checklists;
