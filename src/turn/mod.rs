@@ -20,7 +20,7 @@ pub use tcp::{BindError, ConnectError, ConnectionId, DataConnection};
 
 use core::time::Duration;
 
-/// The lifetime that is asked for, and that the RFC has as default. [rfc8656-3.2-1]
+/// The lifetime that is asked for, and that the RFC has as default. [RFC 8656 §3.2]
 pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(600);
 
 /// Of which families relayed addresses are asked for. [RFC 8656 §7.1]
