@@ -285,7 +285,7 @@ impl Session {
             return None;
         }
         self.pairs.iter().find_map(|(id, pair)| {
-            let valid = pair.valid.as_ref().filter(|_| self.wants_consent(id, pair))?;
+            let valid = pair.valid.as_ref().filter(|_| self.wants_consent(id, pair, core))?;
             Some((id, valid.consent.due(now, core.config.consent)?))
         })
     }
@@ -735,7 +735,7 @@ impl Session {
                 if let Some(valid) = &pair.valid {
                     deadline = earlier(
                         deadline,
-                        match self.wants_consent(id, pair) {
+                        match self.wants_consent(id, pair, core) {
                             true => Some(valid.consent.deadline(core.config.consent)),
                             false => Some(valid.consent.expiry()),
                         },

@@ -1,5 +1,6 @@
 //! Forming checklists, and choosing what is checked next. [RFC 8445 §6.1] [RFC 8838 §10-12]
 
+use crate::candidate::CandidateKind;
 use crate::event::PairFailure;
 use crate::net::{ComponentId, is_link_local};
 use crate::stats::PairCounters;
@@ -73,29 +74,29 @@ impl Session {
     }
 
     /// Pairs a new remote candidate with all bases. [rfc8838-17-2]
-    pub(super) fn pair_remote(&mut self, remote: RemoteId, core: &mut Core) {
+    pub(super) fn pair_remote(&mut self, remote: RemoteId, core: &mut Core, now: Instant) {
         let bases: Vec<BaseId> = core.local.bases().map(|(id, _)| id).collect();
         for base in bases {
-            self.add_pair(base, remote, core);
+            self.add_pair(base, remote, core, now);
         }
     }
 
     /// Pairs a new base, or one that got its first candidate, with all remote candidates. A base
     /// is paired only once the peer was told of a candidate of it. [rfc8838-10-1]
-    pub(super) fn pair_base(&mut self, base: BaseId, core: &mut Core) {
+    pub(super) fn pair_base(&mut self, base: BaseId, core: &mut Core, now: Instant) {
         let Some(stream) = core.local.base(base).map(|base| base.component.stream()) else {
             return;
         };
         let Some(remotes) = self.remote_stream(stream) else { return };
         let remotes: Vec<RemoteId> = remotes.iter(stream).map(|(id, _)| id).collect();
         for remote in remotes {
-            self.add_pair(base, remote, core);
+            self.add_pair(base, remote, core, now);
         }
     }
 
     /// Adds one pair to a running checklist, in the state that trickle ICE gives it.
     /// [rfc8838-12-p1] [rfc8838-12-p2] [rfc8838-12-p3]
-    fn add_pair(&mut self, base_id: BaseId, remote_id: RemoteId, core: &mut Core) {
+    fn add_pair(&mut self, base_id: BaseId, remote_id: RemoteId, core: &mut Core, now: Instant) {
         let (Some(base), Some(remote)) = (core.local.base(base_id), self.remote(remote_id)) else {
             return;
         };
@@ -106,8 +107,11 @@ impl Session {
             .get(usize::from(stream))
             .is_some_and(|stream| stream.checklist.state != ChecklistState::Completed);
         let settled = self.component(component).is_none_or(|known| known.selected.is_some());
+        let late = !running || settled;
         let duplicate = self.pairs.find(base_id, remote_id).is_some();
-        if !running || settled || duplicate || !pairable(base, remote, stream) {
+        let of_use =
+            !late || settled && self.is_of_use(component, class(base, remote).relays, core);
+        if !of_use || duplicate || !pairable(base, remote, stream) {
             return;
         }
         let Some(local) = base.candidate.and_then(|id| core.local.candidate(id)) else { return };
@@ -117,7 +121,24 @@ impl Session {
             return;
         }
         let state = self.state_of_new_pair(foundation, priority);
-        self.insert_pair(base_id, remote_id, state, core);
+        let pair = self.insert_pair(base_id, remote_id, state, core);
+        if let Some(pair) = pair.filter(|_| late) {
+            self.go_on_checking(pair);
+            self.free_at = Some(now + core.config.linger);
+        }
+    }
+
+    /// Classes the pairs of a remote candidate anew: what seemed to be a direct path may lead to a
+    /// relay. Nothing else of them changes. [rfc8838-11-2]
+    pub(super) fn reclassify(&mut self, id: RemoteId, core: &Core) {
+        let Self { streams, pairs, .. } = self;
+        let remote = streams.get(usize::from(id.stream)).and_then(|s| s.remote.as_ref()?.get(id));
+        let Some(remote) = remote else { return };
+        for (_, pair) in pairs.iter_mut().filter(|(_, pair)| pair.remote == id) {
+            if let Some(base) = core.local.base(pair.base) {
+                pair.class = class(base, remote);
+            }
+        }
     }
 
     fn state_of_new_pair(&self, foundation: PairFoundation, priority: u64) -> PairState {
@@ -171,8 +192,6 @@ impl Session {
         let local_id = base.candidate?;
         let local = core.local.candidate(local_id)?;
         let remote = self.remote(remote_id)?;
-        let relays = u8::from(base.relayed)
-            + u8::from(remote.kind == crate::candidate::CandidateKind::Relayed);
         let pair = Pair {
             component: base.component,
             base: base_id,
@@ -180,13 +199,14 @@ impl Session {
             remote: remote_id,
             priority: pair_priority(core.role, local.priority, remote.priority),
             foundation: (local.foundation, remote.foundation),
-            class: PathClass { relays, cost: base.cost.max(remote.cost) },
+            class: class(base, remote),
             state,
             revivals: 0,
             triggered: false,
             nomination_pending: None,
             valid: None,
             counters: PairCounters::default(),
+            asked: None,
             last_sent: Instant::ZERO,
         };
         let key = (pair.priority, core::cmp::Reverse(pair.component));
@@ -375,6 +395,12 @@ impl Session {
         let highest = remote.iter(component.stream()).map(|(_, c)| c.component).max();
         highest.is_none_or(|highest| component.number() <= highest || !remote.complete)
     }
+}
+
+/// How good a pair is, as far as is known.
+fn class(base: &Base, remote: &RemoteCandidate) -> PathClass {
+    let relays = u8::from(base.relayed) + u8::from(remote.kind == CandidateKind::Relayed);
+    PathClass { relays, cost: base.cost.max(remote.cost) }
 }
 
 /// Whether a base and a remote candidate may form a pair: the same component and family,

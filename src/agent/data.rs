@@ -55,7 +55,8 @@ impl Agent {
         Ok(Path { base, to, pair, now })
     }
 
-    /// The pair that data of a component goes over: the selected one; during a restart the one of
+    /// The pair that data of a component goes over: the selected one, or while that is silent and
+    /// the peer follows later nominations the reserve; during a restart the one of
     /// the generation before; before any selection the best valid one. [rfc8445-12.1-1]
     /// [rfc8445-12.1-2] [rfc8445-9-p1] [rfc7675-5.1-1] [rfc8445-12.1-p1]
     pub(super) fn sending_pair(
@@ -80,6 +81,7 @@ impl Agent {
             .get(usize::from(id.stream()))
             .is_some_and(|stream| stream.checklist.state == ChecklistState::Failed);
         if let Some(pair) = selected(&self.session).filter(|_| !failed) {
+            let pair = self.session.stand_in(id, now).unwrap_or(pair);
             return self.lite_may_send(id).then_some((current, pair));
         }
         let previous = self

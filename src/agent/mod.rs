@@ -9,9 +9,10 @@
 //! pair           pairs and their states             nominate  §8    nominating, concluding
 //! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
 //! session        one generation of all that         restart   §9    from one to the next
-//!                                                   data      §12   the gates of application data
+//! backup         what is kept beside a selected pair   data   §12   the gates of application data
 //! ```
 
+mod backup;
 mod check;
 mod checklist;
 mod consent;
@@ -343,7 +344,7 @@ impl Agent {
             cx.events.push_back(Event::LocalCandidate { agent: cx.id, stream, candidate });
         }
         if first {
-            self.session.pair_base(base, &mut self.core);
+            self.session.pair_base(base, &mut self.core, cx.now);
         }
     }
 
@@ -421,8 +422,9 @@ impl Agent {
             return Err(CandidateRejected::AfterEndOfCandidates);
         }
         match remote.add(stream, candidate, &config, foundations)? {
-            Added::New(id) => self.session.pair_remote(id, &mut self.core),
-            Added::Relabelled | Added::Duplicate => {}
+            Added::New(id) => self.session.pair_remote(id, &mut self.core, cx.now),
+            Added::Relabelled(id) => self.session.reclassify(id, &self.core),
+            Added::Duplicate => {}
         }
         self.settle(cx);
         Ok(())
@@ -631,6 +633,7 @@ impl Agent {
         if self.state == AgentState::Closed {
             return;
         }
+        self.session.keep_backups(&mut self.core, cx.now);
         self.session.consider_nominations(&self.core, cx);
         self.session.judge_checklists(&self.core, cx);
         self.retire_previous(cx);
@@ -652,7 +655,7 @@ impl Agent {
         }
         let wanted = || session.components.iter().filter(|c| session.is_wanted(c.id));
         let troubled = |component: ComponentId| {
-            session.is_troubled(component)
+            session.is_stranded(component, now)
                 || session.component(component).is_some_and(|c| c.selected.is_none())
                     && self.previous.as_ref().is_some_and(|old| old.is_troubled(component))
         };
@@ -742,6 +745,8 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
         let Some(valid) = &mut pair.valid else { return };
         let step = valid.consent.handle_timeout(cx.now, mode, heard);
         let selected = session.component(component).is_some_and(|c| c.selected == Some(id));
+        // One that a pair over a relay stands in for.
+        let missed = selected || session.is_missed(id, core);
         match step {
             ConsentStep::Fresh => return,
             ConsentStep::Silent => {
@@ -751,7 +756,7 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
                 }
             }
             ConsentStep::RestartAdvised => {
-                if selected && !session.retired {
+                if missed && !session.retired {
                     let reason = RestartReason::ConsentExpiring;
                     cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
                 }

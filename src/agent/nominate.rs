@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::candidate::CandidateKind;
 use crate::config::Role;
 use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
 use crate::net::ComponentId;
@@ -98,17 +99,25 @@ impl Session {
         let better_open = self.pairs.iter().any(|(_, pair)| {
             pair.component == id && pair.state.is_open() && pair.class < best.class
         });
-        if !better_open {
+        if !better_open && !self.may_be_relayed(best) {
             return Some(valid.since);
         }
         let settings = &core.config.nomination;
-        let wait = if best.class.relays > 0 {
+        let wait = if best.class.relays > 0 || self.may_be_relayed(best) {
             settings.relay_wait
         } else {
             let rtt = best.counters.current_round_trip_time.unwrap_or_default();
             rtt.max(settings.direct_wait)
         };
         Some(valid.since + wait)
+    }
+
+    /// Whether the other end may be a relay that is not signalled yet: its check may come first.
+    fn may_be_relayed(&self, pair: &Pair) -> bool {
+        let stream = self.remote_stream(pair.component.stream());
+        let remote = stream.and_then(|stream| stream.get(pair.remote));
+        stream.is_some_and(|stream| !stream.complete)
+            && remote.is_some_and(|remote| remote.kind == CandidateKind::PeerReflexive)
     }
 
     /// After a selection another pair is nominated only where both sides know renomination: when
@@ -254,7 +263,8 @@ impl Session {
     }
 
     /// Takes all other pairs of the component off the checklist; valid ones are still answered.
-    /// One that the peer nominated as well is checked to the end. [rfc8445-8.1.1-4]
+    /// One that the peer nominated as well is checked to the end; where it follows later
+    /// nominations, what may be of use beside the selected pair goes on. [rfc8445-8.1.1-4]
     /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-2]
     fn conclude(&mut self, component: ComponentId, selected: PairId, core: &mut Core) {
         let others: Vec<PairId> = self
@@ -266,6 +276,11 @@ impl Session {
             .map(|(id, _)| id)
             .collect();
         for id in others {
+            let relays = self.pairs.get(id).map_or(0, |pair| pair.class.relays);
+            if self.is_of_use(component, relays, core) {
+                self.go_on_checking(id);
+                continue;
+            }
             self.unqueue(id);
             let open = self.pairs.get(id).is_some_and(|pair| pair.state.is_open());
             if open {
@@ -362,8 +377,13 @@ impl Session {
             .is_some_and(|valid| valid.consent.is_silent())
     }
 
+    /// Whether a component has neither a selected pair that answers nor a reserve that does.
+    pub(super) fn is_stranded(&self, component: ComponentId, now: Instant) -> bool {
+        self.is_troubled(component) && self.stand_in(component, now).is_none()
+    }
+
     /// The selected pair went silent. Where the peer follows later nominations, all other pairs
-    /// are checked anew: the first that works is nominated.
+    /// are checked anew: the first that works is nominated. The reserve works already.
     pub(super) fn reopen(&mut self, component: ComponentId, core: &Core) {
         let reopened = self.renomination && !self.retired && !core.is_lite();
         if !reopened {
@@ -373,6 +393,8 @@ impl Session {
         stream.checklist.state = ChecklistState::Running;
         self.free_at = None;
         let selected = self.component(component).and_then(|component| component.selected);
+        let backup = self.component(component).and_then(|component| component.backup);
+        let answers = |valid: &Valid| !valid.consent.is_silent();
         self.form_checklists(core);
         let again: Vec<PairId> = self
             .pairs
@@ -380,6 +402,7 @@ impl Session {
             .filter(|(id, pair)| {
                 pair.component == component
                     && Some(*id) != selected
+                    && !(Some(*id) == backup && pair.valid.as_ref().is_some_and(answers))
                     && core.local.base(pair.base).is_some_and(|base| base.usable)
                     && match pair.state {
                         PairState::Failed(reason) => {

@@ -92,6 +92,8 @@ pub(super) struct Pair {
     pub(super) nomination_pending: Option<Nominated>,
     pub(super) valid: Option<Valid>,
     pub(super) counters: PairCounters,
+    /// When the peer last checked it.
+    pub(super) asked: Option<Instant>,
     pub(super) last_sent: Instant,
 }
 

@@ -91,7 +91,7 @@ pub(super) enum Added {
     /// It is new: pair it.
     New(RemoteId),
     /// It was peer-reflexive until now, and keeps its pairs. [rfc8838-11-2]
-    Relabelled,
+    Relabelled(RemoteId),
     /// It is known already. [rfc8840-4.4-14]
     Duplicate,
 }
@@ -199,7 +199,7 @@ impl RemoteStream {
         known.related = candidate.related.map(Box::new);
         known.cost = candidate.network_cost().unwrap_or(0);
         known.foundation = foundation;
-        Added::Relabelled
+        Added::Relabelled(id)
     }
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the

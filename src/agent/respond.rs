@@ -64,7 +64,7 @@ impl Session {
         }
         match self.learn_remote(&request, core, cx) {
             Some(remote) => {
-                self.count_request(base, remote);
+                self.count_request(base, remote, cx.now);
                 self.take_request(&request, remote, core, cx);
                 Answer::Success { tracked: true }
             }
@@ -103,7 +103,7 @@ impl Session {
         }
         stream.heard(remote, now);
         if let Some(pair) = self.pairs.get_mut(id) {
-            count_request(pair);
+            count_request(pair, now);
         }
         true
     }
@@ -119,7 +119,7 @@ impl Session {
         if let Some(stream) = self.remote_stream_mut(stream) {
             stream.heard(remote, cx.now);
         }
-        self.count_request(request.base, remote);
+        self.count_request(request.base, remote, cx.now);
         Answer::Success { tracked: core.local.base(request.base).is_some() }
     }
 
@@ -209,7 +209,7 @@ impl Session {
                 nominated: early.nominated,
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
-                self.count_request(early.base, remote);
+                self.count_request(early.base, remote, cx.now);
                 self.take_request(&request, remote, core, cx);
             }
         }
@@ -259,9 +259,9 @@ impl Session {
         Some(id)
     }
 
-    fn count_request(&mut self, base: BaseId, remote: RemoteId) {
+    fn count_request(&mut self, base: BaseId, remote: RemoteId, now: Instant) {
         if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
-            count_request(pair);
+            count_request(pair, now);
         }
     }
 
@@ -399,7 +399,8 @@ impl Session {
 }
 
 /// Counts a check and its answer.
-fn count_request(pair: &mut Pair) {
+fn count_request(pair: &mut Pair, now: Instant) {
+    pair.asked = Some(now);
     let counters = &mut pair.counters;
     counters.requests_received = counters.requests_received.saturating_add(1);
     counters.responses_sent = counters.responses_sent.saturating_add(1);

@@ -115,6 +115,7 @@ impl Agent {
         let config = std::sync::Arc::clone(&self.core.config);
         let first = self.session.pairs.len() == 0;
         let mut added = Vec::new();
+        let mut relabelled = Vec::new();
         for (index, section) in description.streams.iter().enumerate() {
             let Ok(stream) = u16::try_from(index) else { break };
             let Session { streams, foundations, .. } = &mut self.session;
@@ -126,20 +127,23 @@ impl Agent {
                     continue;
                 }
                 // One that cannot be used is no reason to refuse the others.
-                if let Ok(super::Added::New(id)) =
-                    remote.add(stream, candidate, &config, foundations)
-                {
-                    added.push(id);
+                match remote.add(stream, candidate, &config, foundations) {
+                    Ok(super::Added::New(id)) => added.push(id),
+                    Ok(super::Added::Relabelled(id)) => relabelled.push(id),
+                    Ok(super::Added::Duplicate) | Err(_) => {}
                 }
             }
             remote.ended |= section.end_of_candidates;
             remote.complete |= remote.ended || !description.options.trickle;
         }
+        for remote in relabelled {
+            self.session.reclassify(remote, &self.core);
+        }
         if first {
             self.session.form_checklists(&self.core);
         } else {
             for remote in added {
-                self.session.pair_remote(remote, &mut self.core);
+                self.session.pair_remote(remote, &mut self.core, cx.now);
             }
         }
         if self.core.is_lite() && self.session.remote_lite {

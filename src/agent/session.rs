@@ -69,6 +69,8 @@ pub(super) struct Component {
     pub(super) id: ComponentId,
     pub(super) selected: Option<PairId>,
     pub(super) selected_since: Instant,
+    /// The valid pair over a relay that stands in when the selected one goes silent.
+    pub(super) backup: Option<PairId>,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
     pub(super) nominating_since: Instant,
@@ -170,6 +172,7 @@ impl Session {
                 components.push(Component {
                     id,
                     selected: None,
+                    backup: None,
                     selected_since: now,
                     nominating: None,
                     nominating_since: now,
@@ -269,11 +272,12 @@ impl Session {
 
     /// Whether consent is kept up for the pair: it carries data, or may soon.
     /// [rfc8445-11-p1]
-    pub(super) fn wants_consent(&self, id: PairId, pair: &Pair) -> bool {
+    pub(super) fn wants_consent(&self, id: PairId, pair: &Pair, core: &Core) -> bool {
         pair.valid.is_some()
             && self.component(pair.component).is_some_and(|component| {
                 component.selected.is_none_or(|selected| selected == id)
                     || component.nominating == Some(id)
+                    || self.is_kept(id, core)
             })
     }
 
@@ -333,6 +337,7 @@ impl Session {
         }
         for component in &mut self.components {
             component.selected = None;
+            component.backup = None;
             component.nominating = None;
         }
     }
@@ -348,11 +353,13 @@ impl Session {
             })
     }
 
-    /// Frees what a completed generation no longer needs: all pairs but the selected ones.
+    /// Frees what a completed generation no longer needs: all pairs but the selected ones and what
+    /// is kept beside them.
     /// [rfc8445-8.3.1-1] [rfc8445-8.3.2-p1]
     pub(super) fn free_unselected(&mut self, core: &mut Core) {
+        let needed = |id| self.is_selected(id) || self.is_kept(id, core);
         let unselected: Vec<PairId> =
-            self.pairs.iter().map(|(id, _)| id).filter(|id| !self.is_selected(*id)).collect();
+            self.pairs.iter().map(|(id, _)| id).filter(|id| !needed(*id)).collect();
         for id in unselected {
             self.remove_pair(id, core);
         }
@@ -388,6 +395,9 @@ impl Session {
     pub(super) fn retire(&mut self, core: &mut Core) {
         self.retired = true;
         self.free_at = None;
+        for component in &mut self.components {
+            component.backup = None;
+        }
         self.free_unselected(core);
         for stream in &mut self.streams {
             stream.checklist.triggered.clear();

@@ -8,6 +8,7 @@
 )]
 
 mod agent_sdp;
+mod backup;
 mod demux;
 mod framing;
 mod fuzz_seeds;

@@ -1,0 +1,154 @@
+//! What is kept beside a selected pair where the peer follows later nominations: a pair over a
+//! relay in reserve for a direct one, and direct pairs while one over a relay is selected.
+//!
+//! The reserve is the valid pair with the fewest relays, then the highest priority, which both
+//! sides compute alike; the controlled side follows the controlling one, whose consent checks
+//! tell its choice. So one pair is kept, by both. Of two with one relay each the formula of RFC 8445
+//! §6.1.2.3 puts the relay of the controlled side first: that pair survives a reboot of
+//! the NAT of the controlling side, as permissions are by IP address. When the selected pair goes
+//! silent the reserve carries data at once, and is nominated.
+
+use crate::config::{BackupPolicy, Role};
+use crate::net::ComponentId;
+use crate::time::Instant;
+
+use super::Core;
+use super::pair::{Pair, PairId, PairState};
+use super::session::{Component, Session};
+
+/// A pair that the controlling side checked within this time is its choice: two periods of
+/// consent checks.
+const FOLLOWED: core::time::Duration = core::time::Duration::from_secs(12);
+
+impl Session {
+    /// Whether pairs with so many relays are of use to a component beside its selected pair.
+    pub(super) fn is_of_use(&self, component: ComponentId, relays: u8, core: &Core) -> bool {
+        if !self.renomination || self.retired || core.is_lite() {
+            return false;
+        }
+        let selected = self.component(component).and_then(|known| known.selected);
+        let selected = selected.and_then(|id| self.pairs.get(id));
+        selected.is_none_or(|selected| match selected.class.relays {
+            0 => relays > 0 && core.config.backup == BackupPolicy::Relay,
+            more => relays < more,
+        })
+    }
+
+    /// Whether a pair outlives the time in which unselected pairs are freed: the reserve, and one
+    /// that would be better than the selected pair if it answered again.
+    pub(super) fn is_kept(&self, id: PairId, core: &Core) -> bool {
+        let Some(pair) = self.pairs.get(id).filter(|pair| pair.valid.is_some()) else {
+            return false;
+        };
+        let Some(component) = self.component(pair.component) else { return false };
+        let selected = component.selected.and_then(|id| self.pairs.get(id));
+        component.backup == Some(id)
+            || selected.is_some_and(|selected| pair.class.relays < selected.class.relays)
+                && self.is_of_use(pair.component, pair.class.relays, core)
+    }
+
+    /// Whether a pair was left for one with more relays, and would be taken again.
+    pub(super) fn is_missed(&self, id: PairId, core: &Core) -> bool {
+        let Some(pair) = self.pairs.get(id) else { return false };
+        let backup = self.component(pair.component).and_then(|known| known.backup);
+        backup != Some(id) && !self.is_selected(id) && self.is_kept(id, core)
+    }
+
+    /// A pair that is of use though its component is concluded: it is checked like one that waits
+    /// for another check, which goes on in a completed checklist.
+    pub(super) fn go_on_checking(&mut self, id: PairId) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        match pair.state {
+            PairState::Frozen | PairState::Waiting => {
+                pair.state = PairState::Waiting;
+                self.check_again(id);
+            }
+            PairState::InProgress { .. } | PairState::Succeeded | PairState::Failed(_) => {}
+        }
+    }
+
+    /// Chooses the reserve of every component anew; once it is known, other pairs are freed.
+    pub(super) fn keep_backups(&mut self, core: &mut Core, now: Instant) {
+        if core.config.backup == BackupPolicy::Off || !self.renomination || self.retired {
+            return;
+        }
+        for index in 0..self.components.len() {
+            let Some(component) = self.components.get(index) else { return };
+            let (id, before) = (component.id, component.backup);
+            let wanted = component
+                .selected
+                .and_then(|selected| self.pairs.get(selected))
+                .is_some_and(|selected| selected.class.relays == 0);
+            let chosen = match wanted {
+                true => self.choose_backup(component, core, now),
+                false => None,
+            };
+            if let Some(component) = self.components.get_mut(index) {
+                component.backup = chosen;
+            }
+            match (before, chosen) {
+                (Some(_), None) if wanted => self.seek_backup(id, core, now),
+                (None, Some(found)) => self.trace(found, core, "pair kept in reserve"),
+                (Some(_) | None, _) => {}
+            }
+            if let Some(chosen) = chosen.filter(|_| self.free_at.is_none()) {
+                self.free_spares(id, chosen, core);
+            }
+        }
+    }
+
+    fn choose_backup(&self, component: &Component, core: &Core, now: Instant) -> Option<PairId> {
+        let candidate = |(id, pair): &(PairId, &Pair)| {
+            pair.class.relays > 0
+                && Some(*id) != component.selected
+                && pair.valid.as_ref().is_some_and(|valid| valid.consent.is_fresh(now))
+        };
+        self.valid_pairs(component.id)
+            .filter(candidate)
+            .min_by_key(|(_, pair)| {
+                let silent = pair.valid.as_ref().is_some_and(|valid| valid.consent.is_silent());
+                let followed = core.role == Role::Controlled
+                    && pair.asked.is_some_and(|asked| now < asked + FOLLOWED);
+                (silent, !followed, pair.class.relays, core::cmp::Reverse(pair.priority))
+            })
+            .map(|(id, _)| id)
+    }
+
+    /// The reserve is lost: all pairs over relays that there may be are checked anew, for as long
+    /// as after a selection.
+    fn seek_backup(&mut self, component: ComponentId, core: &Core, now: Instant) {
+        self.form_checklists(core);
+        let relayed: Vec<PairId> = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.component == component && pair.class.relays > 0)
+            .map(|(id, _)| id)
+            .collect();
+        for id in relayed {
+            self.go_on_checking(id);
+        }
+        self.free_at = Some(now + core.config.linger);
+    }
+
+    /// Frees the valid pairs over relays that are not the reserve.
+    fn free_spares(&mut self, component: ComponentId, backup: PairId, core: &mut Core) {
+        let spare = |(id, pair): &(PairId, &Pair)| {
+            *id != backup && pair.class.relays > 0 && pair.nomination_pending.is_none()
+        };
+        loop {
+            let found = self.valid_pairs(component).find(spare).map(|(id, _)| id);
+            let Some(id) = found else { return };
+            self.remove_pair(id, core);
+        }
+    }
+
+    /// The reserve of a component whose selected pair is silent, if it answers.
+    pub(super) fn stand_in(&self, component: ComponentId, now: Instant) -> Option<PairId> {
+        let component = self.component(component)?;
+        let valid = |id: PairId| self.pairs.get(id)?.valid.as_ref();
+        let silent = component.selected.and_then(valid)?.consent.is_silent();
+        let consent = &component.backup.and_then(valid)?.consent;
+        let answers = consent.is_fresh(now) && !consent.is_silent();
+        component.backup.filter(|_| silent && answers)
+    }
+}
