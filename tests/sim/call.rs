@@ -5,14 +5,14 @@ use core::time::Duration;
 use std::net::SocketAddr;
 
 use floe::candidate::CandidateKind;
-use floe::config::{AgentConfig, Role};
+use floe::config::{AgentConfig, CandidatePolicy, Role};
 use floe::event::{FailedPair, RestartReason, SelectedPair};
 use floe::sdp::Description;
 use floe::stats::AgentStats;
 use floe::{Agent, AgentMut, AgentState, ComponentId, Event, Instant, SendError};
 
 use crate::host::Host;
-use crate::network::What;
+use crate::network::{INTERNET, What};
 use crate::signalling::{Act, CallState, Delivery, Side, Signal};
 use crate::world::{BEGINNING, World};
 
@@ -103,6 +103,11 @@ impl<'w> Call<'w> {
     pub(crate) fn tune_both(self, tune: impl Fn(&mut AgentConfig) + Copy + 'static) -> Self {
         let [left, right] = self.hosts();
         self.tune(left, tune).tune(right, tune)
+    }
+
+    /// Sets which candidates both sides use.
+    pub(crate) fn policy(self, policy: CandidatePolicy) -> Self {
+        self.tune_both(move |config| config.policy = policy)
     }
 
     /// Gives one side's agent a role that need not fit the call.
@@ -269,8 +274,18 @@ impl<'w> Call<'w> {
     fn leads_to_the_other(self, a: Host<'_>, b: Host<'_>, component: ComponentId) -> bool {
         let (here, there) = (self.pair_of(a, component).0, self.pair_of(b, component).0);
         let inner = self.world.inner();
-        let zone = inner.hosts[a.id].zone_of(here.base);
+        // What a relay sends for us leaves from the Internet.
+        let direct = inner.hosts[a.id].has_socket(here.base);
+        let zone = if direct { inner.hosts[a.id].zone_of(here.base) } else { INTERNET };
         inner.path(zone, here.base, here.remote.address) == Some((there.remote.address, there.base))
+    }
+
+    /// How many relays a side's selected pair goes over.
+    pub(crate) fn hops(self, host: Host<'_>) -> usize {
+        let pair = self.pair(host).0;
+        let inner = self.world.inner();
+        let ours = !inner.hosts[host.id].has_socket(pair.base);
+        usize::from(ours) + usize::from(inner.is_relay(pair.remote.address))
     }
 
     // What the sides do.

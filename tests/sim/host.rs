@@ -1,10 +1,12 @@
 //! Hosts: addresses, sockets, and one endpoint that is driven exactly by the contract.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use floe::config::EndpointConfig;
+use floe::event::GatherFailure;
 use floe::{
     AgentId, ComponentId, Endpoint, Event, HEADROOM, Instant, Received, SendError, Server, Socket,
     SocketId, TAILROOM, Transmit,
@@ -14,7 +16,7 @@ use crate::guard::{Guard, MAX_STEPS};
 use crate::nat::Nat;
 use crate::network::{INTERNET, Inner, Node, Packet, What};
 use crate::rng::Rng;
-use crate::world::{Lan, Stun, World};
+use crate::world::{AnyServer, BEGINNING, Lan, World};
 
 type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;
 
@@ -36,7 +38,9 @@ pub(crate) struct HostBox {
     /// Datagrams sent.
     pub(crate) packets: u64,
     interfaces: Vec<Interface>,
-    servers: Vec<(SocketAddr, u32)>,
+    servers: Vec<Server>,
+    /// What it heard of servers.
+    pub(crate) gathering: Vec<(Instant, Event)>,
     streams: Vec<u16>,
     tune: Vec<EndpointTune>,
     sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
@@ -54,6 +58,11 @@ impl HostBox {
     /// The zone that a local address is in.
     pub(crate) fn zone_of(&self, base: SocketAddr) -> usize {
         self.sockets.values().find(|(address, _)| *address == base).expect("a base").1
+    }
+
+    /// Whether it has a socket there; else a base is an address on a relay.
+    pub(crate) fn has_socket(&self, base: SocketAddr) -> bool {
+        self.sockets.values().any(|(address, _)| *address == base)
     }
 
     /// The address of a socket and the zone that it is in.
@@ -89,10 +98,8 @@ impl Inner {
                 h.bound.insert(address, id);
             }
         }
-        for (address, group) in &h.servers {
-            let mut server = Server::stun(*address);
-            server.group = Some(*group);
-            endpoint.add_server(now, server);
+        for server in &h.servers {
+            endpoint.add_server(now, server.clone());
         }
         h.endpoint = Some(endpoint);
         self.settle(host);
@@ -100,10 +107,11 @@ impl Inner {
 
     pub(crate) fn host_receives(&mut self, host: usize, packet: Packet) {
         let now = self.now;
+        let turn = self.is_turn(packet.from);
         let h = &mut self.hosts[host];
         let Some(&socket) = h.bound.get(&packet.to) else { return };
         self.trace.packet(now, "received", packet.from, packet.to, &packet.octets);
-        h.guard.received(now, (socket, packet.from), &packet.octets);
+        let path = h.guard.received(now, (socket, packet.from), turn, &packet.octets);
         let received = h.endpoint().handle_datagram(now, socket, packet.from, &packet.octets);
         let delivered = match received {
             Received::Data { agent, component, data } => Some((agent, component, data.to_vec())),
@@ -118,9 +126,9 @@ impl Inner {
             }
         };
         if let Some((agent, component, data)) = delivered {
-            h.guard.data_delivered((socket, packet.from));
+            h.guard.data_delivered(path);
             let (call, side) = h.agents[&agent];
-            self.data_arrives(call, side, component, socket, packet.from, data);
+            self.data_arrives(call, side, component, path, data);
         }
         self.settle(host);
     }
@@ -166,7 +174,8 @@ impl Inner {
             assert!(due, "host {host}: output was waiting, and poll_timeout did not say so");
             if let Some(transmit) = transmit {
                 let octets = &buf[transmit.range.clone()];
-                self.hosts[host].guard.sent((transmit.socket, transmit.to), octets);
+                let turn = self.is_turn(transmit.to);
+                self.hosts[host].guard.sent((transmit.socket, transmit.to), turn, octets);
                 self.transmit(host, &transmit, &buf);
             }
             if let Some(event) = event {
@@ -245,7 +254,9 @@ impl Inner {
             Err(error) => Err(error),
         };
         if let Ok(transmit) = &result {
-            self.hosts[host].guard.data_sent(now, (transmit.socket, transmit.to));
+            let turn = self.is_turn(transmit.to);
+            let octets = &buf[transmit.range.clone()];
+            self.hosts[host].guard.data_sent(now, (transmit.socket, transmit.to), turn, octets);
             self.transmit(host, transmit, &buf);
         }
         self.settle(host);
@@ -253,6 +264,10 @@ impl Inner {
     }
 
     fn host_event(&mut self, host: usize, event: Event) {
+        if matches!(event, Event::Gathered { .. } | Event::GatheringFailed { .. }) {
+            let now = self.now;
+            self.hosts[host].gathering.push((now, event.clone()));
+        }
         let agent = match &event {
             Event::LocalCandidate { agent, .. }
             | Event::GatheringComplete { agent }
@@ -290,6 +305,7 @@ impl<'w> Host<'w> {
             packets: 0,
             interfaces: vec![Interface { ip, zone: INTERNET }],
             servers: Vec::new(),
+            gathering: Vec::new(),
             streams: vec![1],
             tune: Vec::new(),
             sockets: BTreeMap::new(),
@@ -346,10 +362,10 @@ impl<'w> Host<'w> {
         self
     }
 
-    /// Lets the host use a STUN server, each in a group of its own.
-    pub(crate) fn using(self, stun: Stun<'_>) -> Self {
-        let address = stun.address();
-        self.world.inner().hosts[self.id].servers.push((address, stun.id as u32));
+    /// Lets the host use a STUN or TURN server, each in a group of its own.
+    pub(crate) fn using<'a>(self, server: impl Into<AnyServer<'a>>) -> Self {
+        let server = server.into().describe();
+        self.world.inner().hosts[self.id].servers.push(server);
         self
     }
 
@@ -377,6 +393,16 @@ impl<'w> Host<'w> {
         for nat in inner.nats_from(zone) {
             inner.nats[nat].reboot();
         }
+    }
+
+    /// Why servers gave nothing, and since when that is known, from the beginning of the world.
+    pub(crate) fn refusals(self) -> Vec<(Duration, GatherFailure)> {
+        let inner = self.world.inner();
+        let failed = inner.hosts[self.id].gathering.iter().filter_map(|(at, event)| match event {
+            Event::GatheringFailed { reason, .. } => Some((at.since(BEGINNING), *reason)),
+            _ => None,
+        });
+        failed.collect()
     }
 
     /// When the host was last answered from `remote`.

@@ -24,6 +24,8 @@ mod rng;
 mod signalling;
 mod stun_server;
 mod trace;
+mod turn_auth;
+mod turn_server;
 mod wire;
 
 mod stories {
@@ -38,4 +40,5 @@ mod stories {
     mod restarts;
     mod roles;
     mod timing;
+    mod turn_server;
 }

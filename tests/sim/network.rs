@@ -13,6 +13,7 @@ use crate::rng::Rng;
 use crate::signalling::{Act, CallState, Signal};
 use crate::stun_server::StunServer;
 use crate::trace::Trace;
+use crate::turn_server::{Out, TurnServer};
 use crate::world::BEGINNING;
 
 /// The public Internet's zone.
@@ -24,6 +25,7 @@ pub(crate) enum Node {
     Host(usize),
     Nat(usize),
     Server(usize),
+    Turn(usize),
     Nowhere,
 }
 
@@ -56,6 +58,7 @@ pub(crate) type Hook = Box<dyn FnMut(Instant, &Packet) -> Fate>;
 
 pub(crate) enum What {
     Arrive { zone: usize, packet: Packet },
+    Launch { packet: Packet },
     Unreachable { host: usize, socket: SocketId, to: SocketAddr },
     Signal { call: usize, to: usize, signal: Signal },
     Act { call: usize, side: usize, act: Act },
@@ -66,7 +69,7 @@ impl What {
     /// What happens first at one instant: packets are read before timers fire.
     fn rank(&self) -> u8 {
         match self {
-            Self::Arrive { .. } | Self::Unreachable { .. } => 0,
+            Self::Arrive { .. } | Self::Launch { .. } | Self::Unreachable { .. } => 0,
             Self::Signal { .. } | Self::Act { .. } => 1,
             Self::Wake { .. } => 2,
         }
@@ -88,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) links: Links,
     pub(crate) hosts: Vec<HostBox>,
     pub(crate) servers: Vec<StunServer>,
+    pub(crate) turns: Vec<TurnServer>,
     pub(crate) calls: Vec<CallState>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) held: Vec<(usize, Packet)>,
@@ -112,6 +116,7 @@ impl Inner {
             links: Links::new(seed),
             hosts: Vec::new(),
             servers: Vec::new(),
+            turns: Vec::new(),
             calls: Vec::new(),
             hooks: Vec::new(),
             held: Vec::new(),
@@ -143,6 +148,7 @@ impl Inner {
         self.now = at;
         match self.agenda.remove(&number).expect("scheduled once") {
             What::Arrive { zone, packet } => self.deliver(zone, packet),
+            What::Launch { packet } => self.launch(INTERNET, packet),
             What::Unreachable { host, socket, to } => self.host_unreachable(host, socket, to),
             What::Signal { call, to, signal } => self.signal_arrives(call, to, signal),
             What::Act { call, side, act } => self.act(call, side, act),
@@ -286,6 +292,7 @@ impl Inner {
                 }
             }
             Some(&Node::Server(id)) => self.server_receives(zone, id, &packet),
+            Some(&Node::Turn(id)) => self.turn_receives(id, &packet),
             Some(Node::Nowhere) | None => {}
         }
     }
@@ -307,6 +314,31 @@ impl Inner {
                 self.schedule(self.now + after + delay, What::Arrive { zone, packet });
             }
         }
+    }
+
+    fn turn_receives(&mut self, id: usize, packet: &Packet) {
+        let now = self.now;
+        let out = self.turns[id].receives(now, packet.from, packet.to, &packet.octets);
+        self.turn_sends(id, out);
+    }
+
+    /// Sends what a TURN server has to say.
+    pub(crate) fn turn_sends(&mut self, id: usize, out: Vec<Out>) {
+        for Out { after, from, to, octets } in out {
+            let sender = Node::Turn(id);
+            let packet = Packet { from, to, octets, sender, origin: None, toward: None };
+            self.schedule(self.now + after, What::Launch { packet });
+        }
+    }
+
+    /// Whether `address` is where a TURN server listens for clients.
+    pub(crate) fn is_turn(&self, address: SocketAddr) -> bool {
+        self.turns.iter().any(|turn| turn.address == address)
+    }
+
+    /// Whether `address` is on a TURN server: a relay.
+    pub(crate) fn is_relay(&self, address: SocketAddr) -> bool {
+        self.turns.iter().any(|turn| turn.relays(address))
     }
 
     /// Where a packet from `from` in `zone` to `to` would arrive now, and from where it would

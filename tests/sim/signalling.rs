@@ -12,6 +12,7 @@ use floe::{
     SendError, SocketId,
 };
 
+use crate::guard::Path;
 use crate::network::{Inner, What};
 
 /// A message from one side to the other.
@@ -47,8 +48,8 @@ pub(crate) enum Act {
 pub(crate) struct Delivery {
     pub(crate) at: Instant,
     pub(crate) component: ComponentId,
-    pub(crate) socket: SocketId,
-    pub(crate) from: SocketAddr,
+    /// The path that it took.
+    pub(crate) path: Path,
     pub(crate) data: Vec<u8>,
 }
 
@@ -302,12 +303,11 @@ impl Inner {
         call: usize,
         side: usize,
         component: ComponentId,
-        socket: SocketId,
-        from: SocketAddr,
+        path: Path,
         data: Vec<u8>,
     ) {
         let at = self.now;
-        self.side(call, side).delivered.push(Delivery { at, component, socket, from, data });
+        self.side(call, side).delivered.push(Delivery { at, component, path, data });
     }
 
     /// Sends `payload` to the other side, and counts what became of it.

@@ -1,13 +1,16 @@
 //! Just enough STUN to watch, answer and forge messages, written apart from floe's own codec so
 //! that one cannot hide the other's mistakes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 pub(crate) const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 
+pub(crate) const CHANNEL_NUMBER: u16 = 0x000c;
+pub(crate) const XOR_PEER_ADDRESS: u16 = 0x0012;
+pub(crate) const DATA: u16 = 0x0013;
 pub(crate) const USERNAME: u16 = 0x0006;
 pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
 pub(crate) const ERROR_CODE: u16 = 0x0009;
@@ -38,6 +41,42 @@ pub(crate) fn binding(octets: &[u8]) -> Option<(Kind, TransactionId)> {
         _ => return None,
     };
     Some((kind, octets[8..20].try_into().unwrap()))
+}
+
+/// What travels between a client and its TURN server, Binding messages apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn<'a> {
+    /// An indication with data to or from a peer.
+    Peer(SocketAddr, &'a [u8]),
+    /// Data on a channel.
+    Channel(u16, &'a [u8]),
+    /// A request that binds a channel to a peer.
+    Bind(u16, SocketAddr),
+    /// Another request or an answer, by its message type.
+    Other(u16),
+}
+
+/// Reads a message between a client and a TURN server; `None` for what is no TURN.
+pub(crate) fn turn(octets: &[u8]) -> Option<Turn<'_>> {
+    if octets.len() >= 4 && (0x40..0x50).contains(&octets[0]) {
+        let len = usize::from(u16::from_be_bytes([octets[2], octets[3]]));
+        let number = u16::from_be_bytes([octets[0], octets[1]]);
+        return Some(Turn::Channel(number, octets.get(4..4 + len)?));
+    }
+    if octets.len() < 20 || octets[4..8] != COOKIE {
+        return None;
+    }
+    let id = octets[8..20].try_into().unwrap();
+    let peer = || decode_xor_address(id, attribute(octets, XOR_PEER_ADDRESS)?);
+    match u16::from_be_bytes([octets[0], octets[1]]) {
+        0x0016 | 0x0017 => Some(Turn::Peer(peer()?, attribute(octets, DATA)?)),
+        0x0009 => {
+            let number = attribute(octets, CHANNEL_NUMBER)?;
+            Some(Turn::Bind(u16::from_be_bytes([number[0], number[1]]), peer()?))
+        }
+        kind if kind & 0x000f != 1 => Some(Turn::Other(kind)),
+        _ => None,
+    }
 }
 
 pub(crate) fn is(octets: &[u8], kind: Kind) -> bool {
@@ -99,6 +138,19 @@ fn xor_address(id: TransactionId, address: SocketAddr) -> Vec<u8> {
     out
 }
 
+/// Reads the value of an XOR-MAPPED-ADDRESS or its like.
+pub(crate) fn decode_xor_address(id: TransactionId, value: &[u8]) -> Option<SocketAddr> {
+    let pad: Vec<u8> = COOKIE.iter().chain(&id).copied().collect();
+    let port = u16::from_be_bytes([*value.get(2)?, *value.get(3)?]) ^ 0x2112;
+    let ip: Vec<u8> = value[4..].iter().zip(&pad).map(|(a, b)| a ^ b).collect();
+    let ip = match value[1] {
+        1 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?)),
+        2 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?)),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
 /// Appends MESSAGE-INTEGRITY under `password`.
 pub(crate) fn add_integrity(octets: &mut Vec<u8>, password: &str) {
     set_length(octets, 24);
@@ -147,6 +199,20 @@ fn crc32(octets: &[u8]) -> u32 {
 /// A packet in a few words, for the text of a trace.
 pub(crate) fn describe(octets: &[u8]) -> String {
     let Some((kind, id)) = binding(octets) else {
+        let turn = match turn(octets) {
+            Some(Turn::Peer(peer, data)) => Some(format!("{peer} ({})", describe(data))),
+            Some(Turn::Channel(n, data)) => Some(format!("channel {n:x} ({})", describe(data))),
+            Some(Turn::Bind(number, peer)) => Some(format!("binds channel {number:x} to {peer}")),
+            Some(Turn::Other(kind)) => {
+                let code = attribute(octets, ERROR_CODE);
+                let code = code.map(|code| u16::from(code[2]) * 100 + u16::from(code[3]));
+                Some(format!("{kind:04x} {}", code.map_or(String::new(), |code| code.to_string())))
+            }
+            None => None,
+        };
+        if let Some(turn) = turn {
+            return format!("TURN {turn}");
+        }
         return format!("{} octets of data", octets.len());
     };
     let mut text = format!("{kind:?} {:02x}{:02x}{:02x}", id[0], id[1], id[2]);

@@ -4,7 +4,8 @@ use core::cell::{RefCell, RefMut};
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use floe::Instant;
+use floe::stun::LongTerm;
+use floe::{Instant, Server, Transport};
 
 use crate::call::Call;
 use crate::host::Host;
@@ -12,7 +13,10 @@ use crate::link::Link;
 use crate::nat::Nat;
 pub(crate) use crate::network::{Fate, Node, Packet};
 use crate::network::{INTERNET, Inner};
+use crate::rng::Rng;
 use crate::stun_server::{StunServer, Temper};
+use crate::turn_auth::{Auth, PASSWORD, USER};
+use crate::turn_server::{Faults, Heard, TurnServer};
 
 /// When every world begins: not at zero, which no clock promises.
 pub(crate) const BEGINNING: Instant = Instant::from_millis(1_000_000);
@@ -84,6 +88,21 @@ impl World {
         inner.own(INTERNET, address.ip(), Node::Server(id));
         inner.servers.push(StunServer { address, temper: Temper::Honest, asked: 0 });
         Stun { world: self, id }
+    }
+
+    /// A TURN server on the Internet, with relays of both families.
+    pub(crate) fn turn(&self, address: &str) -> Turn<'_> {
+        let address: SocketAddr = address.parse().expect("an address and port");
+        let mut inner = self.inner();
+        let id = inner.turns.len();
+        let v6 = format!("2001:db8:ffff::{:x}", id + 1).parse().unwrap();
+        let relays = vec![address.ip(), v6];
+        for ip in &relays {
+            inner.own(INTERNET, *ip, Node::Turn(id));
+        }
+        let rng = Rng::new(inner.seed, &format!("turn {id}"));
+        inner.turns.push(TurnServer::new(address, relays, rng));
+        Turn { world: self, id }
     }
 
     /// `left` calls `right`: from now on the signalling runs by itself.
@@ -242,6 +261,117 @@ impl Stun<'_> {
     /// How many requests arrived.
     pub(crate) fn asked(self) -> usize {
         self.world.inner().servers[self.id].asked
+    }
+}
+
+/// A TURN server.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) id: usize,
+}
+
+impl Turn<'_> {
+    fn read<T>(self, read: impl FnOnce(&TurnServer, Instant) -> T) -> T {
+        let inner = self.world.inner();
+        read(&inner.turns[self.id], inner.now)
+    }
+
+    /// Changes what is wrong with the server.
+    pub(crate) fn faulty(self, change: impl FnOnce(&mut Faults)) -> Self {
+        change(&mut self.world.inner().turns[self.id].faults);
+        self
+    }
+
+    /// Changes how the server knows its users.
+    pub(crate) fn auth(self, change: impl FnOnce(&mut Auth)) -> Self {
+        change(&mut self.world.inner().turns[self.id].auth);
+        self
+    }
+
+    /// Changes anything else about the server.
+    pub(crate) fn change(self, change: impl FnOnce(&mut TurnServer)) -> Self {
+        change(&mut self.world.inner().turns[self.id]);
+        self
+    }
+
+    pub(crate) fn address(self) -> SocketAddr {
+        self.read(|turn, _| turn.address)
+    }
+
+    /// How much of a kind arrived from clients.
+    pub(crate) fn heard(self, what: Heard) -> u64 {
+        self.read(|turn, _| turn.heard(what))
+    }
+
+    /// How much arrived from clients.
+    pub(crate) fn heard_in_all(self) -> u64 {
+        self.read(|turn, _| turn.heard_in_all())
+    }
+
+    /// The allocations that live.
+    pub(crate) fn allocations(self) -> usize {
+        self.read(TurnServer::allocations)
+    }
+
+    /// The permissions and the channels that live.
+    pub(crate) fn peers(self) -> (usize, usize) {
+        self.read(TurnServer::peers)
+    }
+
+    /// Datagrams that were relayed to peers, and from them.
+    pub(crate) fn relayed(self) -> [u64; 2] {
+        self.read(|turn, _| turn.relayed)
+    }
+
+    /// Datagrams that no permission allowed.
+    pub(crate) fn unpermitted(self) -> u64 {
+        self.read(|turn, _| turn.unpermitted)
+    }
+
+    /// The server sends data of a peer that never had a permission to all its clients.
+    pub(crate) fn smuggles(self, peer: SocketAddr, data: &[u8]) {
+        let mut inner = self.world.inner();
+        let out = inner.turns[self.id].smuggle(peer, data);
+        inner.turn_sends(self.id, out);
+    }
+}
+
+impl From<Turn<'_>> for Node {
+    fn from(turn: Turn<'_>) -> Self {
+        Self::Turn(turn.id)
+    }
+}
+
+/// A server that a host may use.
+pub(crate) enum AnyServer<'w> {
+    Stun(Stun<'w>),
+    Turn(Turn<'w>),
+}
+
+impl AnyServer<'_> {
+    /// The server as a client knows it.
+    pub(crate) fn describe(&self) -> Server {
+        match self {
+            Self::Stun(stun) => Server::stun(stun.address()).in_group(stun.id as u32),
+            Self::Turn(turn) => {
+                let credentials = LongTerm::new(USER.as_bytes(), PASSWORD.as_bytes()).unwrap();
+                let server = Server::turn(turn.address(), Transport::Udp, credentials);
+                server.in_group(1_000 + turn.id as u32)
+            }
+        }
+    }
+}
+
+impl<'w> From<Stun<'w>> for AnyServer<'w> {
+    fn from(stun: Stun<'w>) -> Self {
+        Self::Stun(stun)
+    }
+}
+
+impl<'w> From<Turn<'w>> for AnyServer<'w> {
+    fn from(turn: Turn<'w>) -> Self {
+        Self::Turn(turn)
     }
 }
 
