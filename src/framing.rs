@@ -102,7 +102,8 @@ impl Deframer {
     }
 
     /// Returns the next complete message, without the padding after it; `None` until there is
-    /// more. [rfc8656-12.5-2]
+    /// more. Both kinds tell how long they are, so they may be mixed. [rfc8489-6.2.2-1]
+    /// [rfc8656-12.5-2]
     ///
     /// # Errors
     ///

@@ -524,7 +524,7 @@ impl<'a> Message<'a> {
         self.u32(AttributeType::LIFETIME).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// Returns CHANNEL-NUMBER.
+    /// Returns CHANNEL-NUMBER; what follows the number is reserved. [rfc8656-18.1-1b]
     #[must_use]
     pub fn channel_number(&self) -> Option<u16> {
         match *self.attribute(AttributeType::CHANNEL_NUMBER)? {
@@ -552,6 +552,7 @@ impl<'a> Message<'a> {
     }
 
     /// Returns ADDRESS-ERROR-CODE: the family refused, 1 for IPv4 and 2 for IPv6, and why.
+    /// Reserved bits are ignored. [rfc8656-18.12-1b]
     #[must_use]
     pub fn address_error_code(&self) -> Option<(u8, ErrorCode<'a>)> {
         let value = self.attribute(AttributeType::ADDRESS_ERROR_CODE)?;

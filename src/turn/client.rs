@@ -258,6 +258,7 @@ impl Client {
         }
     }
 
+    /// Without the cookie it is no STUN of our time. [rfc8489-11-2c] [rfc8656-5-p3]
     fn handle_message<'b>(&mut self, datagram: &'b [u8]) -> Received<'b> {
         let Ok(message) = Message::parse(datagram) else {
             return Received::Dropped(DropReason::Malformed);

@@ -69,6 +69,7 @@ impl Ask {
             Self::Allocate { families, dont_fragment } => {
                 allocate(software(encoder, config), config, *families, *dont_fragment)
             }
+            // Of all families that there are: none is named. [rfc8656-8.1-1]
             Self::Refresh => lifetime(software(encoder, config), config),
             Self::Release => software(encoder, config).u32(AttributeType::LIFETIME, 0),
             Self::Permissions(ips) => ips.iter().fold(encoder, |encoder, ip| {
@@ -87,7 +88,10 @@ impl Ask {
 
 /// At most one of the two family attributes, and none for IPv4 alone, which old servers give
 /// without knowing them. [rfc8656-7.1-4] [rfc8656-7.1-5] [rfc8656-7.1-7] [rfc8656-7.1-8]
-/// [rfc8656-7.1-12] [rfc6062-4.1-3] [rfc6062-4.1-4] [rfc8656-18.6-1a] [rfc8656-18.8-1a] [rfc8656-18.11-1]
+/// [rfc8656-7.1-12] [rfc8656-18.6-1a] [rfc8656-18.8-1a] [rfc8656-18.11-1] [rfc6062-4.1-3]
+///
+/// No ports are reserved, as only RTP of old needs that: neither EVEN-PORT nor RESERVATION-TOKEN is
+/// ever sent. [rfc8656-7.1-6] [rfc8656-7.1-9] [rfc8656-7.1-10] [rfc8656-7.1-14] [rfc6062-4.1-4]
 fn allocate<'b>(
     encoder: Encoder<'b>,
     config: &ClientConfig,
@@ -117,7 +121,8 @@ fn software<'b>(encoder: Encoder<'b>, config: &ClientConfig) -> Encoder<'b> {
     }
 }
 
-/// Another lifetime than the default; never 0, which would end the allocation. [rfc8656-7.1-11] [rfc6062-4.1-5]
+/// Another lifetime than the default; never 0, which would end the allocation. [rfc8656-7.1-11]
+/// [rfc6062-4.1-5]
 fn lifetime<'b>(encoder: Encoder<'b>, config: &ClientConfig) -> Encoder<'b> {
     if config.lifetime == LIFETIME_DEFAULT {
         return encoder;

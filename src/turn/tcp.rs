@@ -1,6 +1,7 @@
 //! TCP connections between the server and peers. [RFC 6062]
 //!
-//! The allocation lives on a control connection. Each connection to a peer has a connection of its
+//! The allocation lives on a control connection: every request of a [`Client`] goes there, Refresh and
+//! Connect among them. [rfc6062-4.2-1] [rfc6062-4.3-1] Each connection to a peer has a connection of its
 //! own to the server, which a [`DataConnection`] binds to it; after that the octets on it are the
 //! application's, both ways.
 

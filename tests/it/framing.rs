@@ -118,6 +118,7 @@ fn the_longest_messages_in_a_row_stay_in_step() {
     }
 }
 
+/// [rfc8489-6.2.2-1]
 #[test]
 fn a_split_at_any_octet_changes_nothing() {
     let messages = [channel_data(0), stun(0), channel_data(5), stun(8), channel_data(4)];

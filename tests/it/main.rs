@@ -35,3 +35,4 @@ mod rfc8840;
 mod rfc8863;
 mod sdp_corpus;
 mod sdp_properties;
+mod turn_attributes;
