@@ -173,6 +173,8 @@ pub enum ConnectFailure {
     Handshake,
     /// This build has no TLS or no DTLS.
     Unsupported,
+    /// As many connections are open as the driver allows.
+    Limit,
 }
 
 impl fmt::Display for ConnectFailure {
@@ -184,6 +186,7 @@ impl fmt::Display for ConnectFailure {
             Self::Certificate => "the certificate of the server is not valid for its name",
             Self::Handshake => "the TLS handshake failed",
             Self::Unsupported => "this build does not support the transport",
+            Self::Limit => "too many connections to servers are open",
         })
     }
 }

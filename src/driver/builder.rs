@@ -1,29 +1,30 @@
 //! What a node is made of.
 
 use core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::PathFilter;
 use super::clock::Clock;
 use super::error::BindError;
 use super::interfaces::{Base, InterfacePolicy, LoopbackUse, enumerate};
 use super::node::Node;
+use super::resolve::resolve;
 use super::run::Driver;
+use super::servers::{Asked, ServerError};
 use super::shared::{Core, Shared};
 use super::socket::bind;
-use super::url::{Host, StunUrl, UrlError};
+#[cfg(feature = "tls")]
+use super::tls::RootsError;
+use super::tls::Secure;
+use super::url::{ServerUrl, StunUrl, UrlError};
+use crate::Endpoint;
 use crate::config::{AgentConfig, DataClass, EndpointConfig, Role};
-use crate::{Endpoint, Server};
-
-/// How long the names of servers may take to be resolved.
-const RESOLVE: Duration = Duration::from_secs(3);
-/// Addresses used of one name, per family.
-const MAX_ADDRESSES_PER_NAME: usize = 2;
+use crate::stun::LongTerm;
 
 /// What stays of the builder for the life of a node.
 #[derive(Clone, Debug)]
@@ -40,7 +41,8 @@ pub(super) struct Options {
 /// Builds a [`Node`]; see [`Node::builder`].
 #[derive(Clone)]
 pub struct NodeBuilder {
-    servers: Vec<StunUrl>,
+    servers: Vec<Asked>,
+    secure: Secure,
     seed: Option<[u8; 32]>,
     endpoint: EndpointConfig,
     filter: Option<PathFilter>,
@@ -50,7 +52,7 @@ pub struct NodeBuilder {
 impl core::fmt::Debug for NodeBuilder {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("NodeBuilder")
-            .field("servers", &self.servers)
+            .field("servers", &self.servers.iter().map(|asked| &asked.url).collect::<Vec<_>>())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
@@ -61,6 +63,7 @@ impl Default for NodeBuilder {
         let endpoint = EndpointConfig { data_class: DataClass::Any, ..EndpointConfig::default() };
         Self {
             servers: Vec::new(),
+            secure: Secure::default(),
             seed: None,
             endpoint,
             filter: None,
@@ -82,9 +85,47 @@ impl NodeBuilder {
     ///
     /// # Errors
     ///
-    /// A [`UrlError`] that says how to write it.
+    /// A [`UrlError`] that says how to write it. `stuns:` is among them: a server that is reached
+    /// over TLS tells the address of that connection, which is none that UDP could use.
     pub fn stun(mut self, url: &str) -> Result<Self, UrlError> {
-        self.servers.push(url.parse()?);
+        let url: StunUrl = url.parse()?;
+        if url.is_secure() {
+            return Err(UrlError::Secure);
+        }
+        self.servers.push(Asked { url: ServerUrl::Stun(url), login: None });
+        Ok(self)
+    }
+
+    /// Adds a TURN server, `turn:host[:port][?transport=udp|tcp]` or `turns:` likewise, from which
+    /// relayed candidates are gathered, and reflexive ones where it is reached over UDP.
+    ///
+    /// All URLs of one host are taken for ways to one server: UDP first, then TCP and TLS where
+    /// there was no answer yet; the first that gives a relay ends the others. `turns:` is TLS
+    /// (feature `tls`), with `?transport=udp` DTLS; the certificate has to be for the host of the
+    /// URL, and nothing else is tried in the place of either. [rfc8489-6.2.3-10]
+    ///
+    /// Username and password are used as given; take care that they come by a way as safe as the
+    /// one to the server. [rfc7065-4-1]
+    ///
+    /// # Errors
+    ///
+    /// A [`ServerError`] that says what to change.
+    pub fn turn(mut self, url: &str, username: &str, password: &str) -> Result<Self, ServerError> {
+        let url = ServerUrl::Turn(url.parse()?);
+        let login = LongTerm::new(username.as_bytes(), password.as_bytes())?;
+        self.servers.push(Asked { url, login: Some(login) });
+        Ok(self)
+    }
+
+    /// Trusts these certificates of authorities, one or more in PEM or one in DER, and those given
+    /// likewise, to vouch for `turns:` servers, and not the system's.
+    ///
+    /// # Errors
+    ///
+    /// [`RootsError`] if it is neither.
+    #[cfg(feature = "tls")]
+    pub fn tls_roots(mut self, certificates: &[u8]) -> Result<Self, RootsError> {
+        self.secure.trust(certificates)?;
         Ok(self)
     }
 
@@ -204,26 +245,15 @@ impl NodeBuilder {
                 seed
             }
         };
-        let (bases, resolved) = tokio::join!(self.options.bases(), resolve(&self.servers));
+        let urls: Vec<ServerUrl> = self.servers.iter().map(|asked| asked.url.clone()).collect();
+        let (bases, places, tls) =
+            tokio::join!(self.options.bases(), resolve(&urls), self.secure.load(&urls));
         let clock = Clock::new();
         let now = clock.now();
         let endpoint = Endpoint::new(now, Arc::new(self.endpoint), seed);
-        let mut core = Core::new(endpoint, clock, self.filter);
+        let mut core = Core::new(endpoint, clock, self.filter, tls);
         bind_all(&mut core, &bases?, 0)?;
-        let mut unresolved = Vec::new();
-        for ((group, url), addresses) in (0..).zip(self.servers).zip(resolved) {
-            if addresses.is_empty() {
-                debug!(%url, "server name not resolved");
-                unresolved.push(url);
-                continue;
-            }
-            for address in addresses {
-                let mut server = Server::stun(address);
-                server.group = Some(group);
-                let id = core.endpoint.add_server(now, server);
-                core.servers.insert(id, address);
-            }
-        }
+        let unresolved = core.add_servers(self.servers, places);
         let shared = Arc::new(Shared::new(core, runtime.clone(), self.options));
         let (running, ended) = watch::channel(());
         drop(runtime.spawn(Driver::new(Arc::clone(&shared), running)));
@@ -273,35 +303,4 @@ pub(super) fn bind_all(core: &mut Core, bases: &[Base], set: u32) -> Result<(), 
         Some((_, address, error)) => Err(BindError::Socket { address, error }),
         None => Ok(()),
     }
-}
-
-/// Resolves the servers all at once, in bounded time; what is not resolved has no addresses.
-async fn resolve(urls: &[StunUrl]) -> Vec<Vec<SocketAddr>> {
-    let lookups: Vec<_> = urls
-        .iter()
-        .map(|url| {
-            let (host, port) = (url.host().clone(), url.port());
-            tokio::spawn(tokio::time::timeout(RESOLVE, lookup(host, port)))
-        })
-        .collect();
-    let mut resolved = Vec::new();
-    for lookup in lookups {
-        resolved.push(lookup.await.ok().and_then(Result::ok).unwrap_or_default());
-    }
-    resolved
-}
-
-async fn lookup(host: Host, port: u16) -> Vec<SocketAddr> {
-    let name = match host {
-        Host::Ip(ip) => return vec![SocketAddr::new(ip, port)],
-        Host::Name(name) => name,
-    };
-    let all: Vec<SocketAddr> = match tokio::net::lookup_host((name.as_str(), port)).await {
-        Ok(addresses) => addresses.collect(),
-        Err(_) => return Vec::new(),
-    };
-    let of = |family: fn(&IpAddr) -> bool| {
-        all.iter().filter(move |a| family(&a.ip())).take(MAX_ADDRESSES_PER_NAME).copied()
-    };
-    of(IpAddr::is_ipv4).chain(of(IpAddr::is_ipv6)).collect()
 }

@@ -255,9 +255,7 @@ impl Connection {
                 DataSent::TooLong => return Err(TransmitError::TooLong),
                 DataSent::NotData => return Err(TransmitError::NotData),
                 DataSent::Refused(error) => return Err(self.refused(error)),
-                DataSent::Full(socket) => {
-                    let _ = socket.writable().await;
-                }
+                DataSent::Full(full) => full.room().await,
             }
         }
     }

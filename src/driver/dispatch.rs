@@ -39,21 +39,24 @@ impl Core {
                 member.link.nudge();
             }
             Event::GatheringFailed { server, socket, reason } => {
-                let Some(server) = self.servers.get(&server).copied() else { return };
+                let Some((transport, server)) = self.servers.get(&server).copied() else { return };
                 let socket = self.sockets.iter().find(|bound| bound.id == socket);
                 let Some(local) = socket.map(|bound| bound.address) else { return };
                 debug!(?reason, "gathering failed");
                 for member in self.members.values() {
-                    member.link.event(ConnectionEvent::GatheringFailed { server, local, reason });
+                    let event =
+                        ConnectionEvent::GatheringFailed { server, transport, local, reason };
+                    member.link.event(event);
                 }
             }
             Event::Gathered { server, socket, kind, address, took } => {
-                let Some(server) = self.servers.get(&server).copied() else { return };
+                let Some((transport, server)) = self.servers.get(&server).copied() else { return };
                 let socket = self.sockets.iter().find(|bound| bound.id == socket);
                 let Some(local) = socket.map(|bound| bound.address) else { return };
                 debug!(?kind, ?took, "gathered");
                 for member in self.members.values() {
-                    let event = ConnectionEvent::Gathered { server, local, kind, address, took };
+                    let event =
+                        ConnectionEvent::Gathered { server, transport, local, kind, address, took };
                     member.link.event(event);
                 }
             }
@@ -183,6 +186,14 @@ impl Core {
         let Some(member) = self.members.get(&agent) else { return };
         if member.restart_due && !member.negotiation.must_finish() {
             self.restart(shared, agent);
+        }
+    }
+
+    /// Closes all agents and ends their connections.
+    pub(super) fn close_all(&mut self) {
+        let agents: Vec<_> = self.members.keys().copied().collect();
+        for agent in agents {
+            self.close(agent);
         }
     }
 

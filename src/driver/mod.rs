@@ -45,9 +45,11 @@ use std::sync::Arc;
 use crate::candidate::{Candidate, CandidateKind};
 use crate::config::Role;
 use crate::event::{AgentState, GatherFailure, RestartReason, SelectedPair};
+use crate::net::Transport;
 
 mod builder;
 mod clock;
+mod connect;
 mod connection;
 mod dispatch;
 mod error;
@@ -55,10 +57,15 @@ mod inbox;
 mod interfaces;
 mod negotiation;
 mod node;
+mod resolve;
 mod run;
+mod servers;
 mod shared;
 mod signal;
 mod socket;
+mod stream;
+mod streams;
+mod tls;
 mod url;
 
 pub use builder::NodeBuilder;
@@ -66,7 +73,10 @@ pub use connection::{Connection, Events};
 pub use error::{BindError, Closed, ConnectError, FailureReport, SignalRejected, TransmitError};
 pub use interfaces::{InterfaceError, InterfacePolicy, LoopbackUse};
 pub use node::Node;
-pub use url::{Host, STUN_PORT, StunUrl, UrlError};
+pub use servers::ServerError;
+#[cfg(feature = "tls")]
+pub use tls::RootsError;
+pub use url::{Host, STUN_PORT, STUNS_PORT, ServerUrl, StunUrl, TurnUrl, UrlError};
 
 /// Says whether packets may pass between a local address and a remote one, in both directions.
 ///
@@ -114,6 +124,8 @@ pub enum ConnectionEvent {
     GatheringFailed {
         /// The server.
         server: SocketAddr,
+        /// How it is reached.
+        transport: Transport,
         /// The socket.
         local: SocketAddr,
         /// Why.
@@ -123,6 +135,8 @@ pub enum ConnectionEvent {
     Gathered {
         /// The server.
         server: SocketAddr,
+        /// How it is reached.
+        transport: Transport,
         /// The socket.
         local: SocketAddr,
         /// Server-reflexive or relayed.

@@ -13,9 +13,10 @@ use super::error::ConnectError;
 use super::negotiation::Negotiation;
 use super::shared::{Core, Member, Shared};
 use super::signal::Signaller;
-use super::url::StunUrl;
+use super::url::ServerUrl;
+use crate::candidate::CandidateKind;
 use crate::config::{AgentConfig, Role};
-use crate::event::AgentState;
+use crate::event::{AgentState, SelectedPair};
 use crate::net::AgentId;
 use crate::signaling::Signaling;
 use crate::stats::EndpointStats;
@@ -25,7 +26,7 @@ use crate::stats::EndpointStats;
 pub(super) struct NodeHandle {
     shared: Arc<Shared>,
     running: watch::Receiver<()>,
-    unresolved: Vec<StunUrl>,
+    unresolved: Vec<ServerUrl>,
 }
 
 impl NodeHandle {
@@ -75,7 +76,7 @@ impl Node {
     pub(super) fn new(
         shared: Arc<Shared>,
         running: watch::Receiver<()>,
-        unresolved: Vec<StunUrl>,
+        unresolved: Vec<ServerUrl>,
     ) -> Self {
         Self { handle: Arc::new(NodeHandle { shared, running, unresolved }) }
     }
@@ -174,7 +175,7 @@ impl Node {
 
     /// The servers whose names could not be resolved.
     #[must_use]
-    pub fn unresolved(&self) -> &[StunUrl] {
+    pub fn unresolved(&self) -> &[ServerUrl] {
         &self.handle.unresolved
     }
 
@@ -190,7 +191,8 @@ impl Node {
         self.handle.shared.lock().stats.clone()
     }
 
-    /// Closes all connections and sockets and waits until the task has ended.
+    /// Closes all connections, gives relays back to their servers, closes the sockets and waits
+    /// until the task has ended: at most about a second, where a server does not answer.
     pub async fn close(&self) {
         self.handle.end();
         let mut running = self.handle.running.clone();
@@ -250,8 +252,13 @@ fn retire(core: &mut Core, agent: AgentId, newest: u32) {
     if others.iter().any(|other| is_checking(core, *other)) {
         return;
     }
-    let in_use: Vec<SocketAddr> =
-        others.iter().filter_map(|other| core.selected(*other)).map(|pair| pair.base).collect();
+    let pairs: Vec<SelectedPair> =
+        others.iter().filter_map(|other| core.selected(*other)).collect();
+    if pairs.iter().any(|pair| pair.local.kind == CandidateKind::Relayed) {
+        // Which socket the relay is reached from is the endpoint's to know.
+        return;
+    }
+    let in_use: Vec<SocketAddr> = pairs.iter().map(|pair| pair.base).collect();
     let oldest = if others.is_empty() { newest } else { newest.saturating_sub(1) };
     core.keep_sockets(|socket| {
         socket.named || socket.set >= oldest || in_use.contains(&socket.address)

@@ -3,6 +3,7 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -10,17 +11,23 @@ use tokio::time::Sleep;
 use tracing::debug;
 
 use super::shared::{Core, Shared};
+use crate::time::Instant;
 
 /// Turns without a pause before other tasks have their go.
 const ROUNDS: usize = 16;
 /// Turns that timers wait for sockets which are never drained.
 const PATIENCE: u32 = 4;
 
+/// How long servers are told that their relays are not needed any more.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The driver of one node; ends when no handle is left, and its sockets with it.
 pub(super) struct Driver {
     shared: Arc<Shared>,
     sleep: Pin<Box<Sleep>>,
     patience: Patience,
+    /// When it ends, once no handle is left.
+    ends: Option<Instant>,
     /// Closed when the driver ended.
     _running: watch::Sender<()>,
 }
@@ -45,12 +52,12 @@ impl Patience {
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, running: watch::Sender<()>) -> Self {
-        let sleep = Box::pin(tokio::time::sleep(core::time::Duration::ZERO));
-        Self { shared, sleep, patience: Patience::default(), _running: running }
+        let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self { shared, sleep, patience: Patience::default(), ends: None, _running: running }
     }
 
-    /// One turn: sockets, then timers, then packets, then events. Returns whether the sockets
-    /// are drained.
+    /// One turn: sockets, then timers, then packets, then events, then connections. Returns
+    /// whether there is nothing more to read.
     ///
     /// Reading comes first so that an answer that has already arrived is not taken for missing;
     /// sockets that never run dry hold up the timers, and the packets, whose making looks at the
@@ -69,7 +76,20 @@ impl Driver {
         core.dispatch(&self.shared);
         // A packet that found its socket full registers for writability.
         core.send_backlog(cx);
-        drained
+        let more = core.connect(&self.shared.runtime, cx);
+        drained && !more
+    }
+
+    /// Whether all is done after the last handle is gone: every connection is closed, and the
+    /// servers have taken back their relays or do not answer.
+    fn is_over(&mut self, core: &mut Core) -> bool {
+        let now = core.clock.now();
+        let Some(ends) = self.ends else {
+            self.ends = Some(now + FAREWELL);
+            core.close_all();
+            return core.is_idle();
+        };
+        now >= ends || core.is_idle()
     }
 }
 
@@ -82,11 +102,14 @@ impl Future for Driver {
         let mut core = shared.lock();
         core.set_driver(cx.waker());
         for _ in 0..ROUNDS {
-            if core.closing {
+            if core.closing && this.is_over(&mut core) {
                 return Poll::Ready(());
             }
             let drained = this.turn(&mut core, cx);
-            let Some(at) = core.endpoint.poll_timeout() else {
+            if core.closing && core.is_idle() {
+                continue;
+            }
+            let Some(at) = core.endpoint.poll_timeout().into_iter().chain(this.ends).min() else {
                 if drained {
                     return Poll::Pending;
                 }
@@ -111,11 +134,9 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let mut core = self.shared.lock();
         core.closing = true;
-        let agents: Vec<_> = core.members.keys().copied().collect();
-        for agent in agents {
-            core.close(agent);
-        }
+        core.close_all();
         core.sockets.clear();
+        core.streams.end();
         debug!("driver ended");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
+use tokio::sync::futures::OwnedNotified;
 use tracing::{debug, trace, warn};
 
 use super::builder::Options;
@@ -16,10 +17,13 @@ use super::clock::Clock;
 use super::connection::Link;
 use super::interfaces::Base;
 use super::negotiation::Negotiation;
+use super::resolve::Place;
 use super::socket::{SendFailure, classify};
+use super::streams::Streams;
+use super::tls::Tls;
 use super::{DriverStats, PathFilter};
 use crate::Endpoint;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, CandidateKind};
 use crate::event::SelectedPair;
 use crate::net::{
     AgentId, ComponentId, HEADROOM, Received, ServerId, Socket, SocketId, TAILROOM, Transmit,
@@ -92,13 +96,15 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     pub(super) sockets: Vec<Bound>,
     pub(super) members: BTreeMap<AgentId, Member>,
-    pub(super) servers: BTreeMap<ServerId, SocketAddr>,
+    /// Connections to servers.
+    pub(super) streams: Streams,
+    pub(super) servers: BTreeMap<ServerId, Place>,
     pub(super) stats: DriverStats,
     /// No handle is left: the driver ends.
     pub(super) closing: bool,
     /// Connections that share a 5-tuple were warned of.
     warned: bool,
-    filter: Option<PathFilter>,
+    pub(super) filter: Option<PathFilter>,
     driver: Option<Waker>,
     buffer: Vec<u8>,
     /// The socket that is read first in the next turn.
@@ -112,12 +118,18 @@ impl core::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(endpoint: Endpoint, clock: Clock, filter: Option<PathFilter>) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        clock: Clock,
+        filter: Option<PathFilter>,
+        tls: Tls,
+    ) -> Self {
         Self {
             endpoint,
             clock,
             sockets: Vec::new(),
             members: BTreeMap::new(),
+            streams: Streams::new(tls),
             servers: BTreeMap::new(),
             stats: DriverStats::default(),
             closing: false,
@@ -127,6 +139,13 @@ impl Core {
             buffer: vec![0; BUFFER],
             next: 0,
         }
+    }
+
+    /// Whether nothing is left to be sent or waited for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.endpoint.poll_timeout().is_none()
+            && self.streams.is_idle()
+            && self.sockets.iter().all(|socket| socket.backlog.is_empty())
     }
 
     /// Hands a bound socket to the endpoint.
@@ -176,23 +195,27 @@ impl Core {
         }
     }
 
-    fn may_pass(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+    pub(super) fn may_pass(&self, local: SocketAddr, remote: SocketAddr) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter(local, remote))
     }
 
-    /// Reads what has arrived, at most [`TURN`] datagrams, the sockets taking turns. Returns
-    /// whether all sockets are drained; their wakers are registered then.
+    /// Reads what has arrived, at most [`TURN`] datagrams, sockets and connections taking turns.
+    /// Returns whether all are drained; their wakers are registered then.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut left = TURN;
         let mut drained = 0;
-        let count = self.sockets.len();
+        let sockets = self.sockets.len();
+        let count = sockets + self.streams.len();
         if count == 0 {
             return true;
         }
         while left > 0 && drained < count {
             self.next = (self.next + 1) % count;
             let slice = SLICE.min(left);
-            let read = self.receive_slice(cx, self.next, slice);
+            let read = match self.next.checked_sub(sockets) {
+                None => self.receive_slice(cx, self.next, slice),
+                Some(stream) => self.receive_stream(cx, stream, slice),
+            };
             left -= read;
             drained = if read < slice { drained + 1 } else { 0 };
         }
@@ -227,7 +250,13 @@ impl Core {
         read
     }
 
-    fn handle(&mut self, socket: SocketId, local: SocketAddr, from: SocketAddr, datagram: &[u8]) {
+    pub(super) fn handle(
+        &mut self,
+        socket: SocketId,
+        local: SocketAddr,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) {
         if !self.may_pass(local, from) {
             self.stats.filtered = self.stats.filtered.saturating_add(1);
             return;
@@ -264,6 +293,7 @@ impl Core {
 
     /// Sends what was kept for sockets that were full, as far as they take it.
     pub(super) fn send_backlog(&mut self, cx: &mut Context<'_>) {
+        self.flush_streams(cx);
         let now = self.clock.now();
         for socket in &mut self.sockets {
             while !socket.backlog.is_empty() {
@@ -297,6 +327,9 @@ impl Core {
 
     fn send_one(&mut self, now: Instant, transmit: &Transmit, buffer: &[u8]) {
         let Some(packet) = buffer.get(transmit.range.clone()) else { return };
+        if self.send_on_stream(transmit, packet).is_some() {
+            return;
+        }
         let Some(index) = self.sockets.iter().position(|s| s.id == transmit.socket) else { return };
         let Some(local) = self.sockets.get(index).map(|socket| socket.address) else { return };
         if !self.may_pass(local, transmit.to) {
@@ -329,10 +362,12 @@ impl Core {
         self.endpoint.route(now, agent, ComponentId::FIRST).is_ok()
     }
 
-    /// The pair in use, as long as its socket is.
+    /// The pair in use, as long as its socket is; relayed addresses are the endpoint's to keep.
     pub(super) fn selected(&self, agent: AgentId) -> Option<SelectedPair> {
         let pair = self.endpoint.agent(agent)?.selected(ComponentId::FIRST)?;
-        self.sockets.iter().any(|socket| socket.address == pair.base).then_some(pair)
+        let is_there = pair.local.kind == CandidateKind::Relayed
+            || self.sockets.iter().any(|socket| socket.address == pair.base);
+        is_there.then_some(pair)
     }
 
     /// Sends application data on the pair that `agent` uses now.
@@ -363,16 +398,17 @@ impl Core {
 
     fn send_frame(&mut self, now: Instant, transmit: &Transmit, buffer: &[u8]) -> DataSent {
         let socket = self.sockets.iter().find(|socket| socket.id == transmit.socket);
-        let (Some(socket), Some(packet)) = (socket, buffer.get(transmit.range.clone())) else {
-            return DataSent::Done;
-        };
+        let Some(packet) = buffer.get(transmit.range.clone()) else { return DataSent::Done };
+        let Some(socket) = socket else { return self.send_data_on_stream(transmit, packet) };
         if !self.may_pass(socket.address, transmit.to) {
             self.stats.filtered = self.stats.filtered.saturating_add(1);
             return DataSent::Done;
         }
         let sent = socket.io.try_send_to(packet, transmit.to);
         let outcome = match sent.as_ref().map_err(classify) {
-            Err(SendFailure::Full) => return DataSent::Full(Arc::clone(&socket.io)),
+            Err(SendFailure::Full) => {
+                return DataSent::Full(Full::Socket(Arc::clone(&socket.io)));
+            }
             Err(SendFailure::TooLong) => DataSent::TooLong,
             Err(SendFailure::Unreachable) => {
                 self.endpoint.handle_unreachable(now, transmit.socket, transmit.to);
@@ -391,12 +427,31 @@ impl Core {
 pub(super) enum DataSent {
     /// It left, or was lost as any datagram may be.
     Done,
-    /// The socket is full: try again when it is writable.
-    Full(Arc<UdpSocket>),
+    /// The socket is full: try again when there is room.
+    Full(Full),
     /// It is longer than the path carries.
     TooLong,
     /// The peer would not take it for data.
     NotData,
     /// The agent has no pair for it.
     Refused(crate::SendError),
+}
+
+/// What has no room now.
+#[derive(Debug)]
+pub(super) enum Full {
+    Socket(Arc<UdpSocket>),
+    Stream(OwnedNotified),
+}
+
+impl Full {
+    /// Waits until there may be room.
+    pub(super) async fn room(self) {
+        match self {
+            Self::Socket(socket) => {
+                let _ = socket.writable().await;
+            }
+            Self::Stream(room) => room.await,
+        }
+    }
 }

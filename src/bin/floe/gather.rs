@@ -74,7 +74,7 @@ fn show(output: &mut Output, event: ConnectionEvent, found: &mut u32) -> bool {
             output.step("", "candidate", &candidate_text(&candidate), object);
             false
         }
-        ConnectionEvent::GatheringFailed { server, local, reason } => {
+        ConnectionEvent::GatheringFailed { server, local, reason, .. } => {
             let reason = match reason {
                 GatherFailure::Timeout => {
                     "no answer in time; check the URL, and whether UDP may leave this network"
