@@ -6,11 +6,13 @@ mod endpoint;
 mod framing;
 mod stun;
 mod text;
+mod turn;
 
 pub use endpoint::endpoint_input;
 pub use framing::deframer;
 pub use stun::{stun_build, stun_decode};
 pub use text::{candidate_line, sdp, sdpfrag, signal_json};
+pub use turn::turn_client;
 
 /// Takes an input apart from its start; what is missing is zero.
 struct Input<'a>(&'a [u8]);

@@ -95,11 +95,14 @@ impl Client {
         if released { self.released() } else { self.fail(Error::Credentials(reason)) }
     }
 
+    /// A success with attributes that we would have to understand is none. [rfc8489-6.3.3-p1]
     fn granted(&mut self, transaction: Transaction, message: &Message<'_>) {
-        if message.unknown_required(|kind| kind.name().is_some()).next().is_some() {
-            return self.refused(transaction, UNKNOWN_ATTRIBUTE, message);
-        }
+        let strange = message.unknown_required(|kind| kind.name().is_some()).next().is_some();
         match transaction.ask {
+            Ask::Allocate { .. } if strange => self.unusable(),
+            Ask::Refresh | Ask::Permissions(_) | Ask::Channel { .. } if strange => {
+                self.refused(transaction, UNKNOWN_ATTRIBUTE, message);
+            }
             Ask::Allocate { families, .. } => {
                 self.allocated(transaction.started, families, message);
             }
@@ -120,16 +123,14 @@ impl Client {
     }
 
     /// There is an allocation: of the families that were asked for, or it is given back.
-    /// [rfc8656-7.3-1] [rfc8656-7.3-2a] [rfc8656-7.3-2b] [rfc8489-6.3.3-1]
+    /// [rfc8656-7.3-1] [rfc8489-6.3.3-1]
     fn allocated(&mut self, asked: Instant, families: Families, message: &Message<'_>) {
         self.mapped = message.xor_mapped_address().map(canonical);
         let mapped =
             self.mapped.is_some() || message.attribute(AttributeType::XOR_MAPPED_ADDRESS).is_none();
         self.relayed = relayed(families, message);
         if !mapped || self.relayed == [None; 2] {
-            self.release(Then::Rest);
-            self.events.push_back(Event::Failed(Error::NoAddress));
-            return;
+            return self.unusable();
         }
         self.note_missing_family(message);
         self.live(asked, message);
@@ -140,6 +141,12 @@ impl Client {
         for peer in self.peers.retain_families(usable) {
             self.events.push_back(Event::PeerFailed { peer, error: PeerError::Family });
         }
+    }
+
+    /// Gives back an allocation that is of no use. [rfc8656-7.3-2a] [rfc8656-7.3-2b]
+    fn unusable(&mut self) {
+        self.release(Then::Rest);
+        self.events.push_back(Event::Failed(Error::NoAddress));
     }
 
     /// A family that the server does not have is not asked for again, should the allocation be

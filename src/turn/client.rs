@@ -374,7 +374,7 @@ impl Client {
             State::Allocated { refresh_at, .. } => {
                 let due = self.peers.due().is_some_and(|at| at <= self.now);
                 let due = due || self.connects.is_due();
-                self.transactions.has_room() && (due || self.refreshes(refresh_at))
+                due && self.transactions.has_room() || self.refreshes(refresh_at)
             }
             State::Over => false,
         }
@@ -401,9 +401,9 @@ impl Client {
             deadline = earlier(deadline, Some(expires));
             if self.transactions.has_room() {
                 deadline = earlier(deadline, self.peers.due());
-                if !self.transactions.any(|ask| matches!(ask, Ask::Refresh)) {
-                    deadline = earlier(deadline, Some(refresh_at));
-                }
+            }
+            if !self.transactions.any(|ask| matches!(ask, Ask::Refresh)) {
+                deadline = earlier(deadline, Some(refresh_at));
             }
         }
         deadline.map(|at| at.max(self.now))
@@ -458,6 +458,9 @@ impl Client {
         self.advance(now);
         let peer = canonical(peer);
         self.check_family(peer.ip())?;
+        if peer.port() == 0 {
+            return Err(PeerError::Refused(400));
+        }
         self.peers.bind(self.now, peer)
     }
 

@@ -32,7 +32,8 @@ pub enum Error {
     Redirect,
     /// Another error code.
     Refused(u16),
-    /// The answer has no address that can be used, of a family that was asked for.
+    /// The answer has no address that can be used, of a family that was asked for, or says more
+    /// than we understand.
     NoAddress,
     /// Credentials and challenge are too long for a datagram.
     TooLong,

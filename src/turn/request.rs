@@ -171,9 +171,10 @@ impl Transactions {
         self.list.clear();
     }
 
-    /// Whether one more may be started. [rfc8489-6.2-2]
+    /// Whether one more may be started, so that a refresh finds room all the same.
+    /// [rfc8489-6.2-2]
     pub(super) fn has_room(&self) -> bool {
-        self.list.len() < MAX_OUTSTANDING
+        self.list.len() + 1 < MAX_OUTSTANDING
     }
 
     pub(super) fn any(&self, of: impl Fn(&Ask) -> bool) -> bool {

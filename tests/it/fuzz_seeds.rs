@@ -36,6 +36,7 @@ replays! {
     a_description_survives: sdp,
     a_fragment_survives: sdpfrag,
     an_endpoint_comes_to_rest_whatever_comes: endpoint_input,
+    a_turn_client_comes_to_rest_whatever_comes: turn_client,
 }
 
 #[cfg(feature = "serde")]

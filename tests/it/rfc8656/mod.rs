@@ -3,7 +3,10 @@
 mod allocate;
 mod channels;
 mod data;
+mod losses;
 mod permissions;
 mod polls;
 mod refresh;
+mod refusals;
 mod server;
+mod storms;

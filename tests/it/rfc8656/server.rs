@@ -17,12 +17,16 @@ pub(super) type Build = fn(Encoder<'_>) -> Encoder<'_>;
 /// What a test has the server do instead of what is right.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reply {
+    /// What is right.
+    Right,
     /// Nothing.
     Drop,
     /// What is right, which then gets lost on the way.
     Lose,
     /// A signed error.
     Error(u16),
+    /// A signed error without code.
+    SignedError,
     /// An error without integrity.
     Unsigned(u16),
     /// A success without integrity.
@@ -80,6 +84,8 @@ pub(super) struct Server {
     pub(super) script: VecDeque<(Method, Reply)>,
     /// What to do with all requests of a method that the script says nothing of.
     pub(super) always: Option<(Method, Reply)>,
+    /// Answers at random: a state, how many in a hundred are right, and the others.
+    pub(super) chaos: Option<(u64, u8, &'static [Reply])>,
     pub(super) seen: Vec<Seen>,
     /// What was relayed to peers.
     pub(super) relayed: Vec<(SocketAddr, Vec<u8>)>,
@@ -99,6 +105,7 @@ impl Server {
             allocation: None,
             script: VecDeque::new(),
             always: None,
+            chaos: None,
             seen: Vec::new(),
             relayed: Vec::new(),
             allocations: 0,
@@ -150,17 +157,28 @@ impl Server {
         }
         let method = message.method();
         self.seen.push(Seen { at: now, method, octets: octets.to_vec() });
-        let scripted = self.script.iter().position(|(of, _)| *of == method);
-        let always = self.always.filter(|(of, _)| *of == method).map(|(_, reply)| reply);
-        match scripted.and_then(|at| self.script.remove(at)).map(|(_, reply)| reply).or(always) {
+        match self.reply_to(method) {
             Some(reply) => self.misbehave(now, &message, reply),
             None => Some(self.behave(now, &message)),
         }
     }
 
+    fn reply_to(&mut self, method: Method) -> Option<Reply> {
+        if let Some(at) = self.script.iter().position(|(of, _)| *of == method) {
+            return self.script.remove(at).map(|(_, reply)| reply);
+        }
+        if let Some((state, right, replies)) = &mut self.chaos {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (chance, which) = ((*state >> 33) % 100, (*state >> 48) as usize);
+            return (chance >= u64::from(*right)).then(|| replies[which % replies.len()]);
+        }
+        self.always.filter(|(of, _)| *of == method).map(|(_, reply)| reply)
+    }
+
     fn misbehave(&mut self, now: Instant, request: &Message<'_>, reply: Reply) -> Option<Vec<u8>> {
         let (method, id) = (request.method(), request.transaction_id());
         Some(match reply {
+            Reply::Right => self.behave(now, request),
             Reply::Drop => return None,
             Reply::Lose => {
                 let _ = self.behave(now, request);
@@ -169,6 +187,7 @@ impl Server {
             Reply::Error(code) => {
                 self.reply(request, MessageClass::Error, |encoder| encoder.error_code(code, ""))
             }
+            Reply::SignedError => self.reply(request, MessageClass::Error, |encoder| encoder),
             Reply::Unsigned(code) => {
                 encode(MessageClass::Error, method, id, |encoder| encoder.error_code(code, ""))
             }
