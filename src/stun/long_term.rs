@@ -242,7 +242,8 @@ impl LongTerm {
         Ok(())
     }
 
-    /// Reads realm, nonce and algorithms. [rfc8489-9.2.5-1] [rfc8489-9.2.5-2]
+    /// Reads realm, nonce and algorithms; who the user is, is hidden from all but the server where
+    /// that can be. [rfc8656-21.1.6-1] [rfc8489-9.2.5-1] [rfc8489-9.2.5-2]
     /// [rfc8489-9.2.5-5a] [rfc8489-9.2.5-9] [rfc8489-9.2.5-10] [rfc8489-9.2.5-19]
     fn read_challenge(
         &self,

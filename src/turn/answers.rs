@@ -169,7 +169,8 @@ impl Client {
         let lifetime = message.lifetime().unwrap_or(LIFETIME_MIN);
         let lifetime = lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
         let wait = lifetime.saturating_sub(REFRESH_MARGIN).max(lifetime / 2);
-        let early = (wait / 10).mul_f64(fraction(self.draw()));
+        let [high, low, ..] = self.draw().to_be_bytes();
+        let early = wait / 10 * u32::from(u16::from_be_bytes([high, low])) / 65_536;
         let refresh_at = asked + (wait - early);
         self.state = State::Allocated { expires: asked + lifetime, refresh_at };
     }
@@ -446,10 +447,4 @@ const fn error(code: u16) -> Error {
         508 => Error::Capacity,
         code => Error::Refused(code),
     }
-}
-
-/// A draw as a fraction of 1.
-fn fraction(draw: u64) -> f64 {
-    let [high, low, ..] = draw.to_be_bytes();
-    f64::from(u16::from_be_bytes([high, low])) / 65_536.0
 }

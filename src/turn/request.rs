@@ -147,6 +147,13 @@ pub(super) struct Transaction {
     due: bool,
 }
 
+impl Transaction {
+    fn falls_apart(&self) -> bool {
+        self.timing.integrity_violated()
+            && matches!(&self.ask, Ask::Permissions(ips) if ips.len() > 1)
+    }
+}
+
 /// All requests under way at one server.
 #[derive(Clone, Debug)]
 pub(super) struct Transactions {
@@ -274,12 +281,17 @@ impl Transactions {
     }
 
     /// Repeats what is due, and returns one request that has failed. A request that waits since
-    /// before the last challenge is repeated as a new transaction, as its octets changed.
+    /// before the last challenge is repeated as a new transaction, as its octets changed. One for
+    /// several permissions whose answer was not signed is not repeated: there are servers that
+    /// refuse so, and its parts may fare better.
     pub(super) fn handle_timeout(&mut self, now: Instant, seed: &Seed) -> Option<Transaction> {
         for index in 0..self.list.len() {
             let Some(transaction) = self.list.get_mut(index) else { break };
             match transaction.timing.poll(now) {
                 TransactionStep::Wait => {}
+                TransactionStep::Retransmit if transaction.falls_apart() => {
+                    return Some(self.list.remove(index));
+                }
                 TransactionStep::Retransmit => {
                     transaction.due = true;
                     if transaction.challenge != self.challenge {

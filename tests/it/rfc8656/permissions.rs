@@ -87,6 +87,23 @@ fn a_forbidden_peer_fails_alone() {
     assert!(world.client.permit(world.now, ip(2)).is_ok());
 }
 
+/// There are servers that do not sign a refusal: it proves nothing, but a part may be granted.
+#[test]
+fn a_refusal_that_is_not_signed_has_peers_asked_for_alone() {
+    let mut world = World::allocated();
+    world.server.script.push_back((Method::CREATE_PERMISSION, Reply::Unsigned(403)));
+    world.server.script.push_back((Method::CREATE_PERMISSION, Reply::Unsigned(403)));
+    for last in 1..=3 {
+        world.client.permit(world.now, ip(last)).unwrap();
+    }
+    world.run(ms(600));
+    assert_eq!(peers_of(&world), [3, 1, 1, 1]);
+    assert_eq!(world.server.allocation.as_ref().unwrap().permissions.len(), 2);
+    world.run(ms(500));
+    assert_eq!(world.server.allocation.as_ref().unwrap().permissions.len(), 3);
+    assert_eq!(world.take_events(), []);
+}
+
 #[test]
 fn there_are_as_many_peers_as_the_configuration_allows() {
     let mut world = World::allocated();

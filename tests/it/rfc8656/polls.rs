@@ -1,8 +1,9 @@
 //! What holds of the polls whatever happens: they never lie, and asking changes nothing.
 
+use floe::stun::LongTerm;
 use floe::{Instant, MIN_TRANSMIT};
 
-use super::server::World;
+use super::server::{Server, World, config};
 use crate::harness::{addr, ms};
 
 /// Packets and their times, of a client that is also called early and twice.
@@ -50,4 +51,22 @@ fn time_that_goes_backwards_stands_still() {
     assert_eq!(world.client.poll_timeout(), Some(world.now));
     world.run(ms(100));
     assert!(world.client.poll_timeout() < deadline);
+}
+
+/// Nor is the password derived from anything that is printed.
+#[test]
+fn a_client_does_not_print_its_secrets() {
+    let mut config = config();
+    config.credentials = LongTerm::new(b"user", b"Tr0ub4dor").unwrap();
+    let mut server = Server::new();
+    server.password = b"Tr0ub4dor".to_vec();
+    let mut world = World::with(config, server);
+    world.run(ms(100));
+    assert_eq!(world.client.relayed().count(), 2);
+    let text = format!("{:?}", world.client);
+    let seed = format!("{:?}", [7_u8; 32]);
+    for secret in ["Tr0ub4dor", "nonce 0", &*seed] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+    assert!(!text.contains(&format!("{:?}", b"Tr0ub4dor")));
 }

@@ -78,3 +78,15 @@ fn a_close_before_the_allocation_leaves_none_behind() {
     assert!(world.server.allocation.is_none());
     assert_eq!(world.server.count(Method::REFRESH), 1);
 }
+
+/// [rfc8656-8.3-p1] [rfc8656-8-2]
+#[test]
+fn what_is_gone_already_counts_as_given_back() {
+    let mut world = World::allocated();
+    world.server.allocation = None;
+    world.server.renew_nonce();
+    world.client.close(world.now);
+    world.run(ms(80));
+    assert_eq!(world.take_events(), [Event::Closed]);
+    assert_eq!(world.server.count(Method::REFRESH), 2);
+}

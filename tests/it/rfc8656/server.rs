@@ -184,6 +184,10 @@ impl Server {
                 let _ = self.behave(now, request);
                 return None;
             }
+            Reply::Error(437) => {
+                self.allocation = None;
+                self.reply(request, MessageClass::Error, |encoder| encoder.error_code(437, ""))
+            }
             Reply::Error(code) => {
                 self.reply(request, MessageClass::Error, |encoder| encoder.error_code(code, ""))
             }

@@ -10,7 +10,7 @@ use crate::harness::{addr, ms};
 
 /// The most packets in one minute, with five peers. Seven sends of a request, four nonces, and
 /// single requests after a refused batch make most of it.
-const PER_MINUTE: usize = 60;
+const PER_MINUTE: usize = 50;
 
 /// All that a server can answer with.
 const REPLIES: &[Reply] = &[
