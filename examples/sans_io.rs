@@ -63,10 +63,12 @@ impl Peer {
             to.copy_from_slice(text);
         }
         match self.endpoint.route(now, self.agent, ComponentId::FIRST) {
-            Ok(route) => {
-                let transmit = route.frame(&mut buf, payload);
-                self.send(transmit.to, buf.get(transmit.range).unwrap_or_default())
-            }
+            Ok(route) => match route.frame(&mut buf, payload) {
+                Some(transmit) => {
+                    self.send(transmit.to, buf.get(transmit.range).unwrap_or_default())
+                }
+                None => Err(std::io::Error::other("too long")),
+            },
             Err(error) => Err(std::io::Error::other(error.to_string())),
         }
     }

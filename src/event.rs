@@ -68,8 +68,11 @@ pub enum PairFailure {
     Integrity,
     /// The peer withdrew its consent, or it expired. [RFC 7675]
     ConsentLost,
-    /// The packets that the configuration allows to addresses that never answered are used up.
+    /// The packets that the configuration allows to addresses that never answered are used up, or
+    /// the peers that it allows to a relay.
     Budget,
+    /// The TURN server refuses to relay to the address, with this STUN error code.
+    RelayRefused(u16),
 }
 
 /// A pair and why it failed, for [`Agent::failures`](crate::Agent::failures).
@@ -101,6 +104,9 @@ pub enum GatherFailure {
     Connect(ConnectFailure),
     /// The TURN server gave no relayed address.
     Relay(turn::Error),
+    /// There are as many allocations as
+    /// [`max_relays`](crate::config::EndpointConfig::max_relays) allows.
+    Limit,
 }
 
 impl fmt::Display for GatherFailure {
@@ -112,6 +118,7 @@ impl fmt::Display for GatherFailure {
             Self::NoAddress => f.write_str("the answer of the server has no usable address"),
             Self::Connect(failure) => failure.fmt(f),
             Self::Relay(error) => error.fmt(f),
+            Self::Limit => f.write_str("there are as many allocations as are allowed"),
         }
     }
 }

@@ -104,7 +104,11 @@ struct Task {
     server: ServerId,
     to: SocketAddr,
     group: Option<u32>,
+    /// A TURN server: its answer to the request for an allocation tells the mapping, too.
+    allocates: bool,
     state: TaskState,
+    /// When it was first asked.
+    asked: Instant,
     /// The mapping before the refresh that is under way.
     known: Option<SocketAddr>,
 }
@@ -112,8 +116,14 @@ struct Task {
 /// What came of a response or of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gathered {
-    /// A server saw `mapped` for packets from `socket`.
-    Mapped { socket: SocketId, server: SocketAddr, mapped: SocketAddr },
+    /// A server saw `mapped` for packets from `socket`; if that is news, which one it was and how
+    /// long it took.
+    Mapped {
+        socket: SocketId,
+        server: SocketAddr,
+        mapped: SocketAddr,
+        news: Option<(ServerId, Duration)>,
+    },
     /// A server gave nothing for `socket`.
     Failed { socket: SocketId, server: ServerId, reason: GatherFailure },
 }
@@ -184,21 +194,70 @@ impl Gatherer {
     /// Pairs a socket with a server that it can reach at all. [rfc8445-5.1.1.2-1]
     fn add_task(&mut self, socket: SocketId, base: SocketAddr, server: ServerId, config: &Server) {
         let to = config.address;
-        let reachable = base.is_ipv4() == to.is_ipv4()
-            && !is_link_local(&base)
-            && base.ip().is_loopback() == to.ip().is_loopback();
-        if reachable {
-            let state = if self.needed { TaskState::Queued } else { TaskState::Idle };
-            let (group, known) = (config.group, None);
-            self.tasks.push(Task { socket, server, to, group, state, known });
+        let allocates = match &config.turn {
+            None => false,
+            Some(turn) if turn.transport == Transport::Udp => true,
+            Some(_) => return,
+        };
+        if may_reach(base, to) {
+            let queued = self.needed && !allocates;
+            let state = if queued { TaskState::Queued } else { TaskState::Idle };
+            let (group, known, asked) = (config.group, None, Instant::ZERO);
+            self.tasks.push(Task { socket, server, to, group, allocates, state, asked, known });
         }
+    }
+
+    /// The servers, each with its id.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (ServerId, &Server)> {
+        (0..).map(ServerId).zip(&self.servers)
+    }
+
+    pub(crate) fn server(&self, id: ServerId) -> Option<&Server> {
+        self.servers.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// A TURN server gave no allocation, but it may tell a mapping.
+    pub(crate) fn ask(&mut self, socket: SocketId, server: ServerId) {
+        if !self.needed {
+            return;
+        }
+        let task = self.tasks.iter_mut().find(|t| t.socket == socket && t.server == server);
+        if let Some(task) = task.filter(|task| task.known.is_none()) {
+            task.state = TaskState::Queued;
+        }
+    }
+
+    /// A TURN server told the mapping of a socket with the allocation, `took` after it was asked
+    /// for. Refreshing it goes on as if it had been asked for alone. [rfc8445-5.1.1.2-p1]
+    pub(crate) fn mapped(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        server: ServerId,
+        mapped: SocketAddr,
+        took: Duration,
+        config: &EndpointConfig,
+    ) -> Option<Gathered> {
+        let task = self.tasks.iter_mut().find(|t| t.socket == socket && t.server == server)?;
+        if !self.needed || !is_usable(mapped, task.to) {
+            return None;
+        }
+        if let TaskState::Running { id, .. } = task.state {
+            self.ended.push(id);
+        }
+        let news = (task.known != Some(mapped)).then_some((server, took));
+        task.known = Some(mapped);
+        task.state = TaskState::Mapped { mapped, refresh_at: now + config.mapping_refresh };
+        let (to, group) = (task.to, task.group);
+        self.settle_group(socket, server, group);
+        Some(Gathered::Mapped { socket, server: to, mapped, news })
     }
 
     /// Somebody needs candidates: whatever is not known for sure is asked. [rfc8445-5.1.1.2-4a]
     /// [rfc8445-5.1.1.2-4b] [rfc8445-5.1.1-1]
     pub(crate) fn gather(&mut self) {
         self.needed = true;
-        for task in &mut self.tasks {
+        for task in self.tasks.iter_mut().filter(|task| !task.allocates) {
             match task.state {
                 TaskState::Idle | TaskState::Failed => task.state = TaskState::Queued,
                 TaskState::Queued | TaskState::Running { .. } | TaskState::Mapped { .. } => {}
@@ -294,6 +353,7 @@ impl Gatherer {
         self.ids.fill(seed, &mut octets);
         let id = TransactionId(octets);
         let timing = ClientTransaction::start(now, &schedule);
+        task.asked = now;
         task.state = TaskState::Running { id, timing, resend: false };
         let len = encode(id, config, buf)?;
         Some(Request { socket: task.socket, to: task.to, len, started: Some(id) })
@@ -351,11 +411,12 @@ impl Gatherer {
         };
         match mapped {
             Ok(mapped) => {
+                let news = (task.known != Some(mapped)).then_some((server, now - task.asked));
                 task.known = Some(mapped);
                 task.state = TaskState::Mapped { mapped, refresh_at: now + config.mapping_refresh };
                 let (to, group) = (task.to, task.group);
                 self.settle_group(socket, server, group);
-                Ok(Gathered::Mapped { socket, server: to, mapped })
+                Ok(Gathered::Mapped { socket, server: to, mapped, news })
             }
             Err(reason) => {
                 task.state = TaskState::Failed;
@@ -481,11 +542,21 @@ fn encode(id: TransactionId, config: &EndpointConfig, buf: &mut [u8]) -> Option<
 /// [rfc8489-6.3.3-1]
 fn usable_mapping(message: &Message<'_>, server: SocketAddr) -> Option<SocketAddr> {
     let mapped = canonical(message.mapped_address()?);
+    is_usable(mapped, server).then_some(mapped)
+}
+
+fn is_usable(mapped: SocketAddr, server: SocketAddr) -> bool {
     let ip = mapped.ip();
-    let usable = mapped.is_ipv4() == server.is_ipv4()
+    mapped.is_ipv4() == server.is_ipv4()
         && mapped.port() != 0
         && !ip.is_unspecified()
         && !ip.is_multicast()
-        && ip.is_loopback() <= server.ip().is_loopback();
-    usable.then_some(mapped)
+        && ip.is_loopback() <= server.ip().is_loopback()
+}
+
+/// Whether packets from `base` can reach a server at `to` at all.
+pub(crate) fn may_reach(base: SocketAddr, to: SocketAddr) -> bool {
+    base.is_ipv4() == to.is_ipv4()
+        && !is_link_local(&base)
+        && base.ip().is_loopback() == to.ip().is_loopback()
 }

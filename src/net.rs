@@ -21,6 +21,20 @@ pub const MIN_TRANSMIT: usize = 1280;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub(crate) u32);
 
+impl SocketId {
+    const RELAYED: u32 = 1 << 31;
+
+    /// An id for a relayed address, which is known to the endpoint alone.
+    pub(crate) const fn relayed(number: u32) -> Self {
+        Self(number | Self::RELAYED)
+    }
+
+    /// Whether it stands for a relayed address.
+    pub(crate) const fn is_relayed(self) -> bool {
+        self.0 & Self::RELAYED != 0
+    }
+}
+
 /// A STUN or TURN server of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(crate) u32);
@@ -175,6 +189,8 @@ pub enum ConnectFailure {
     Unsupported,
     /// As many connections are open as the driver allows.
     Limit,
+    /// The connection was open, and broke or was closed by the server.
+    Closed,
 }
 
 impl fmt::Display for ConnectFailure {
@@ -187,6 +203,7 @@ impl fmt::Display for ConnectFailure {
             Self::Handshake => "the TLS handshake failed",
             Self::Unsupported => "this build does not support the transport",
             Self::Limit => "too many connections to servers are open",
+            Self::Closed => "the server closed the connection",
         })
     }
 }

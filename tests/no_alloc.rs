@@ -120,7 +120,7 @@ fn ten_thousand_data_packets_each_way_allocate_nothing() {
                 let route = from.endpoint.route(now, from.agent, ComponentId::FIRST).unwrap();
                 // First octet of RTP, so that it is not taken for STUN.
                 from.buf[HEADROOM] = 0x80;
-                let transmit = route.frame(&mut from.buf, HEADROOM..HEADROOM + 1_200);
+                let transmit = route.frame(&mut from.buf, HEADROOM..HEADROOM + 1_200).unwrap();
                 assert_eq!(transmit.to, to.address);
                 let octets = &from.buf[transmit.range];
                 let received = to.endpoint.handle_datagram(now, to.socket, from.address, octets);

@@ -174,7 +174,7 @@ impl World {
         let range = HEADROOM..HEADROOM + payload.len();
         buf[range.clone()].copy_from_slice(payload);
         if let Ok(route) = self.endpoint.route(self.now, self.agent, ComponentId::FIRST) {
-            let transmit = route.frame(&mut buf, range);
+            let transmit = route.frame(&mut buf, range).expect("there is room");
             assert!(buf[transmit.range].ends_with(payload), "the payload was changed");
         }
     }

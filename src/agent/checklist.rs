@@ -48,6 +48,7 @@ impl Session {
                 }
             }
         }
+        self.new_relayed |= core.local.bases().any(|(_, base)| base.relayed);
         self.unfreeze_first_of_each_foundation();
     }
 
@@ -209,6 +210,7 @@ impl Session {
             asked: None,
             last_sent: Instant::ZERO,
         };
+        self.new_relayed |= base.relayed;
         let key = (pair.priority, core::cmp::Reverse(pair.component));
         let stream = pair.component.stream();
         let id = self.pairs.insert(pair)?;

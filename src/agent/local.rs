@@ -22,6 +22,7 @@ pub(crate) struct BaseConfig {
     pub(crate) cost: u16,
     pub(crate) reliable: bool,
     pub(crate) signalled: bool,
+    pub(crate) relayed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -45,13 +46,22 @@ impl Base {
             component: config.component,
             address: config.address,
             cost: config.cost,
-            relayed: false,
+            relayed: config.relayed,
             reliable: config.reliable,
             local_preference: 0,
             candidate: None,
             usable: true,
         }
     }
+}
+
+/// Where a reflexive or relayed candidate came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// The server that gave it.
+    pub(super) server: IpAddr,
+    /// The related address of a relayed candidate, unless that is hidden.
+    pub(super) mapped: Option<SocketAddr>,
 }
 
 /// A local candidate, as the checks need it.
@@ -62,8 +72,8 @@ pub(super) struct LocalCandidate {
     pub(super) address: SocketAddr,
     pub(super) priority: u32,
     pub(super) foundation: u16,
-    /// The server that a reflexive or relayed candidate came from.
-    server: Option<IpAddr>,
+    /// In a box: host candidates have none.
+    origin: Option<Box<Origin>>,
     /// Whether the peer is told of it: a local peer-reflexive one is not.
     pub(super) signalled: bool,
     /// Its place among the candidates of this generation, in the order in which they were found.
@@ -164,7 +174,7 @@ impl Local {
     }
 
     /// Gives all usable bases their local preferences: families and interfaces interleaved,
-    /// unreliable ones last, and of two ports on one address the newer first, as the older may be
+    /// unreliable ones after them and relays last, and of two ports on one address the newer first, as the older may be
     /// what a restart is to get away from. A single address has 65535. [rfc8445-5.1.2.1-4]
     /// [rfc8445-5.2-8] [rfc8421-1-p1] [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2] [rfc8445-B.9-1]
     fn assign_preferences(&mut self) {
@@ -173,7 +183,8 @@ impl Local {
             .collect();
         order.sort_by_key(|&index| {
             self.bases.get(index).map(|base| {
-                (!base.reliable, base.component, is_link_local(&base.address), base.cost)
+                let local = is_link_local(&base.address);
+                (base.relayed, !base.reliable, base.component, local, base.cost)
             })
         });
         interleave(&mut order, &self.bases);
@@ -227,7 +238,7 @@ impl Local {
         kind: CandidateKind,
         base_id: BaseId,
         address: SocketAddr,
-        server: Option<IpAddr>,
+        origin: Option<Origin>,
         signalled: bool,
     ) -> Option<LocalId> {
         let known = self
@@ -248,6 +259,7 @@ impl Local {
                 self.unused_priority(kind, base)
             }
         };
+        let server = origin.map(|origin| origin.server);
         let foundation = self.foundation(kind, base.address.ip(), server);
         let place = self.take_place();
         self.candidates.push(LocalCandidate {
@@ -256,7 +268,7 @@ impl Local {
             address,
             priority,
             foundation,
-            server,
+            origin: origin.map(Box::new),
             signalled,
             place,
             live: true,
@@ -321,7 +333,7 @@ impl Local {
     fn foundation(&mut self, kind: CandidateKind, base: IpAddr, server: Option<IpAddr>) -> u16 {
         let known = self.candidates.iter().find(|known| {
             known.kind == kind
-                && known.server == server
+                && known.origin.as_ref().map(|origin| origin.server) == server
                 && self.base(known.base).is_some_and(|known| known.address.ip() == base)
         });
         if let Some(known) = known {
@@ -371,15 +383,20 @@ impl Local {
         Some(candidate)
     }
 
-    /// The related address: the base, unless the base itself is not signalled. [rfc8445-5.3-4]
+    /// The related address: the base, unless the base itself is not signalled; of a relayed one
+    /// our address as the TURN server saw it, unless that is not to be known. [rfc8445-5.3-4]
     /// [rfc8839-5.1-p2] [rfc8839-5.1-6] [rfc8839-5.1-7] [rfc8839-5.1-8] [rfc8839-9.1-1]
     fn related(&self, local: &LocalCandidate) -> Option<SocketAddr> {
-        if local.kind == CandidateKind::Host {
-            return None;
-        }
         let base = self.base(local.base)?;
-        if self.find(local.base, base.address).is_some() {
-            return Some(base.address);
+        let shown = match local.kind {
+            CandidateKind::Host => return None,
+            CandidateKind::Relayed => local.origin.as_ref().and_then(|origin| origin.mapped),
+            CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => {
+                self.find(local.base, base.address).map(|_| base.address)
+            }
+        };
+        if shown.is_some() {
+            return shown;
         }
         let hidden: IpAddr = match base.address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -447,7 +464,7 @@ pub(super) fn moved(places: &[Option<LocalId>], id: LocalId) -> Option<LocalId> 
 fn interleave(order: &mut [usize], bases: &[Base]) {
     let reliable = order
         .iter()
-        .take_while(|&&index| bases.get(index).is_some_and(|base| base.reliable))
+        .take_while(|&&index| bases.get(index).is_some_and(|base| base.reliable && !base.relayed))
         .count();
     let Some(reliable) = order.get_mut(..reliable) else { return };
     let is_v4 = |index: &usize| bases.get(*index).is_some_and(|base| base.address.is_ipv4());
@@ -482,6 +499,7 @@ mod tests {
             cost: 0,
             reliable: true,
             signalled: true,
+            relayed: false,
         }
     }
 

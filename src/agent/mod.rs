@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! local    §5.1  bases, candidates, priorities      check     §7.2  sending checks, taking answers
+//! relay          bases that are relayed addresses
 //! remote         the peer's end                     respond   §7.3  answering, triggered checks
 //! pair           pairs and their states             nominate  §8    nominating, concluding
 //! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
@@ -21,6 +22,7 @@ mod error;
 mod local;
 mod nominate;
 mod pair;
+mod relay;
 mod remote;
 mod report;
 mod respond;
@@ -43,8 +45,8 @@ use crate::time::{Instant, earlier};
 use consent::ConsentStep;
 pub(crate) use data::Path;
 pub use error::{CandidateRejected, DescriptionRejected, SendError};
-use local::Local;
 pub(crate) use local::{BaseConfig, BaseId};
+use local::{Local, Origin};
 use pair::PairId;
 use remote::Added;
 use session::Session;
@@ -266,17 +268,21 @@ impl Agent {
     /// is no candidate before the next restart: with a lite agent that is any socket which comes
     /// after the agent. [rfc8838-13-6] [rfc8838-13-8] [rfc8839-4.4.1.3-2a]
     pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
-        let in_use = |id: BaseId| {
-            self.sessions().any(|session| session.pairs.iter().any(|(_, pair)| pair.base == id))
-        };
-        let free = self.core.local.free_base().filter(|id| !in_use(*id));
-        let id = self.core.local.add_late_base(base, free)?;
+        let id = self.new_base(base)?;
         if self.may_trickle(base.component) {
             self.add_host(cx, id, base);
         } else if base.signalled && self.core.config.policy == CandidatePolicy::All {
             self.core.waiting.push(id);
         }
         Some(id)
+    }
+
+    fn new_base(&mut self, base: &BaseConfig) -> Option<BaseId> {
+        let in_use = |id: BaseId| {
+            self.sessions().any(|session| session.pairs.iter().any(|(_, pair)| pair.base == id))
+        };
+        let free = self.core.local.free_base().filter(|id| !in_use(*id));
+        self.core.local.add_late_base(base, free)
     }
 
     /// Whether a new candidate of a component may still be signalled in this generation.
@@ -319,7 +325,7 @@ impl Agent {
         let concluded = component.is_some_and(|component| component.concluded);
         if self.uses_reflexive() && !concluded {
             let kind = CandidateKind::ServerReflexive;
-            self.add_local(cx, kind, base, mapped, Some(server));
+            self.add_local(cx, kind, base, mapped, Some(Origin { server, mapped: None }));
         }
     }
 
@@ -330,10 +336,10 @@ impl Agent {
         kind: CandidateKind,
         base: BaseId,
         address: SocketAddr,
-        server: Option<IpAddr>,
+        origin: Option<Origin>,
     ) {
         let first = self.core.local.base(base).is_some_and(|base| base.candidate.is_none());
-        let Some(id) = self.core.local.add_candidate(kind, base, address, server, true) else {
+        let Some(id) = self.core.local.add_candidate(kind, base, address, origin, true) else {
             return;
         };
         let stream = self.core.local.base(base).map_or(0, |base| base.component.stream());
@@ -348,7 +354,7 @@ impl Agent {
         }
     }
 
-    /// The socket of a base is gone.
+    /// The socket or relay of a base is gone.
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         self.core.local.remove_base(base);
         self.core.forgot = true;

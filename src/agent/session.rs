@@ -159,6 +159,8 @@ pub(super) struct Session {
     pub(super) free_at: Option<Instant>,
     /// A newer generation has taken over; only the selected pairs live on.
     pub(super) retired: bool,
+    /// Whether there are pairs over relays that the endpoint has not asked for.
+    pub(super) new_relayed: bool,
 }
 
 impl Session {
@@ -212,6 +214,7 @@ impl Session {
             unverified_octets: 0,
             free_at: None,
             retired: false,
+            new_relayed: false,
         }
     }
 

@@ -387,10 +387,10 @@ impl Core {
         let component = ComponentId::FIRST;
         let sent = match self.endpoint.route(now, agent, component) {
             Err(error) => DataSent::Refused(error),
-            Ok(route) => {
-                let transmit = route.frame(&mut buffer, HEADROOM..end);
-                self.send_frame(now, &transmit, &buffer)
-            }
+            Ok(route) => match route.frame(&mut buffer, HEADROOM..end) {
+                Some(transmit) => self.send_frame(now, &transmit, &buffer),
+                None => DataSent::TooLong,
+            },
         };
         self.buffer = buffer;
         sent

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::candidate::CandidateKind;
 use crate::event::Event;
 use crate::gather::{Gathered, Gatherer};
 
@@ -36,17 +37,66 @@ impl Endpoint {
     pub(super) fn begin_gathering(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let asks = slot.agent.as_ref().is_some_and(|agent| agent.uses_reflexive());
+        let relays = slot.agent.as_ref().is_some_and(|agent| agent.uses_relays());
+        slot.gathering = None;
         if asks {
             self.gatherer.gather();
         }
-        let pending = asks && self.gatherer.is_pending(|socket| slot.bases.contains(&socket));
-        let until = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
-        slot.gathering = pending.then_some(super::Gathering { until });
-        self.add_known_mappings(index);
+        if relays {
+            self.want_relays(index);
+        }
+        let pending = self.is_pending(index);
+        if pending && let Some(slot) = self.slots.get_mut(index) {
+            let limit = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
+            slot.gathering = Some(Box::new(super::Gathering { until: limit, limit }));
+        }
+        if asks {
+            self.add_known_mappings(index);
+        }
+        if relays {
+            self.add_known_relays(index);
+        }
         if pending {
             self.touch(index);
         } else {
             self.finish_gathering(index);
+        }
+    }
+
+    /// Whether a server may still give an agent a candidate.
+    fn is_pending(&self, index: usize) -> bool {
+        let Some(slot) = self.slots.get(index) else { return false };
+        let Some(agent) = &slot.agent else { return false };
+        let uses = |socket| slot.bases.contains(&socket);
+        agent.uses_reflexive() && self.gatherer.is_pending(uses)
+            || agent.uses_relays() && self.relays.is_pending(uses)
+    }
+
+    /// There is a socket or server more: an agent that gathers asks there, too.
+    pub(super) fn gather_more(&mut self, index: usize) {
+        let gathers = self.slots.get(index).is_some_and(|slot| {
+            slot.gathering.is_some() && slot.agent.as_ref().is_some_and(|a| a.uses_relays())
+        });
+        if gathers {
+            self.want_relays(index);
+        }
+    }
+
+    /// Whether an agent has waited for servers long enough. A server that has shown a sign of life
+    /// is waited for as long as may be.
+    pub(super) fn is_gathering_over(&mut self, index: usize) -> bool {
+        let now = self.now;
+        let Some(slot) = self.slots.get_mut(index) else { return false };
+        let uses = |socket| slot.bases.contains(&socket);
+        match &mut slot.gathering {
+            Some(gathering) if now >= gathering.until => {
+                let waits = now < gathering.limit && self.relays.is_alive(uses);
+                if waits {
+                    gathering.until = gathering.limit;
+                }
+                !waits
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -64,18 +114,23 @@ impl Endpoint {
 
     /// Brings what gathering found to the agents. [rfc8445-5.1.1.2-p2]
     pub(super) fn take_gathered(&mut self, gathered: Gathered) {
+        self.bring(gathered);
+        self.after_gathering();
+    }
+
+    /// The same while more is to come.
+    pub(super) fn bring(&mut self, gathered: Gathered) {
         self.forget_gathering_transactions();
         match gathered {
-            Gathered::Mapped { socket, server, mapped } => {
+            Gathered::Mapped { socket, server, mapped, news } => {
+                if let Some((server, took)) = news {
+                    let (kind, address) = (CandidateKind::ServerReflexive, mapped);
+                    self.events.push_back(Event::Gathered { server, socket, kind, address, took });
+                }
                 for index in 0..self.slots.len() {
                     let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
                     let Some(base) = base else { continue };
-                    let grace = self.now + self.grace_of(index);
-                    if let Some(gathering) =
-                        self.slots.get_mut(index).and_then(|slot| slot.gathering.as_mut())
-                    {
-                        gathering.until = gathering.until.min(grace);
-                    }
+                    self.hurry(index);
                     self.with_agent(index, |agent, cx, _| {
                         if agent.is_gathering() {
                             agent.add_reflexive(cx, base, mapped, server.ip());
@@ -87,15 +142,28 @@ impl Endpoint {
                 self.events.push_back(Event::GatheringFailed { server, socket, reason });
             }
         }
-        self.after_gathering();
+    }
+
+    /// A server has answered: the others of an agent are not waited for much longer.
+    pub(super) fn hurry(&mut self, index: usize) {
+        let grace = self.now + self.grace_of(index);
+        if let Some(slot) = self.slots.get_mut(index)
+            && let Some(gathering) = &mut slot.gathering
+        {
+            gathering.until = gathering.until.min(grace);
+        }
     }
 
     /// How long the other answers of an agent are waited for once one has come: servers that are
     /// still to be asked get their turn first.
     fn grace_of(&self, index: usize) -> Duration {
         let Some(slot) = self.slots.get(index) else { return Gatherer::GRACE };
-        let queued = self.gatherer.queued(|socket| slot.bases.contains(&socket));
-        Gatherer::GRACE + self.pacer.interval().saturating_mul(queued)
+        let uses = |socket| slot.bases.contains(&socket);
+        let queued = self.gatherer.queued(uses);
+        let relays = self.relays.queued(uses);
+        Gatherer::GRACE
+            + self.pacer.interval().saturating_mul(queued)
+            + self.config.relay_stagger.saturating_mul(relays.min(2))
     }
 
     /// Completes the gathering of agents that nothing more can come for, and lets the mappings
@@ -103,9 +171,7 @@ impl Endpoint {
     pub(super) fn after_gathering(&mut self) {
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get(index) else { return };
-            if slot.gathering.is_some()
-                && !self.gatherer.is_pending(|socket| slot.bases.contains(&socket))
-            {
+            if slot.gathering.is_some() && !self.is_pending(index) {
                 self.finish_gathering(index);
             }
         }
@@ -139,6 +205,7 @@ impl Endpoint {
         while let Some(gathered) = self.gatherer.abandon() {
             self.take_gathered(gathered);
         }
+        self.abandon_relays();
     }
 
     pub(super) fn forget_gathering_transactions(&mut self) {

@@ -28,7 +28,12 @@ impl Endpoint {
     ) -> Received<'b> {
         self.clock(now);
         let from = canonical(from);
-        let received = self.dispatch(socket, from, datagram);
+        let known = self.sockets.iter().any(|(known, _)| *known == socket);
+        let received = if known || self.relays.is_connection(socket) {
+            self.dispatch(socket, from, datagram)
+        } else {
+            Received::Dropped(DropReason::UnknownSocket)
+        };
         if let Received::Dropped(reason) = received {
             tracing::trace!(%reason, len = datagram.len(), "dropped");
             self.stats.count(reason);
@@ -42,18 +47,20 @@ impl Endpoint {
         from: SocketAddr,
         datagram: &'b [u8],
     ) -> Received<'b> {
-        if !self.sockets.iter().any(|(known, _)| *known == socket) {
-            return Received::Dropped(DropReason::UnknownSocket);
-        }
         let class = Class::of(datagram);
-        if self.config.data_class.admits(datagram) {
-            // Nothing here is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
-            let class = if class == Class::TurnChannel { Class::Quic } else { class };
+        let admitted = self.config.data_class.admits(datagram);
+        if admitted || class == Class::TurnChannel {
             return self.handle_data(socket, from, class, datagram);
         }
         if class != Class::Stun {
             // [rfc7983-7-1a] [rfc9443-3-1a] [rfc9443-3-2a]
             return Received::Dropped(DropReason::UnknownClass);
+        }
+        if !self.relays.is_empty()
+            && !is_binding(datagram)
+            && let Some(Flow::Relay(relay)) = self.routes.flow(socket, from)
+        {
+            return self.handle_relayed(relay, datagram);
         }
         match self.handle_stun(socket, from, datagram) {
             Ok(()) => Received::Handled,
@@ -75,13 +82,20 @@ impl Endpoint {
                 let slot = self.slots.get_mut(index as usize);
                 let Some(slot) = slot else { return Received::Unclaimed { class, from, data } };
                 let Some(agent) = &mut slot.agent else {
-                    return Received::Unclaimed { class, from, data };
+                    return Received::Unclaimed { class: without_turn(class), from, data };
                 };
                 agent.received(base, from, data.len(), self.now);
                 let agent = AgentId { index, generation: slot.generation };
                 Received::Data { agent, component, data }
             }
-            Some(Flow::Many) | None => Received::Unclaimed { class, from, data },
+            // [rfc8656-12-1a] [rfc8656-12-2]
+            Some(Flow::Relay(relay)) if class == Class::TurnChannel => {
+                self.handle_relayed(relay, data)
+            }
+            // Nobody else is a TURN server, so 64..=79 is QUIC. [rfc9443-3-p1]
+            Some(Flow::Many | Flow::Relay(_)) | None => {
+                Received::Unclaimed { class: without_turn(class), from, data }
+            }
         }
     }
 
@@ -176,6 +190,9 @@ impl Endpoint {
         };
         let signer = Some((agent_id, generation));
         let base = slot.base_of(socket).ok_or(DropReason::UnknownComponent)?;
+        if slot.agent.as_ref().is_some_and(|agent| !agent.may_use(base)) {
+            return Err(DropReason::UnknownComponent);
+        }
         let owed = slot.agent.as_ref().map_or(0, |agent| agent.config().limits.responses_owed);
         if self.replies.owed_by(agent_id) >= usize::from(owed) {
             return Err(DropReason::Limit);
@@ -229,8 +246,20 @@ impl Endpoint {
         if to.port() == 0 || !self.error_budget.spend(self.now, to.ip(), &self.config) {
             return DropReason::RateLimited;
         }
-        self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
+        if self.may_answer(socket) {
+            self.replies.push(Reply { socket, to, id, kind: ReplyKind::Error(code), signer: None });
+        }
         reason
+    }
+
+    /// Whether anything may be sent from a socket to who is not known: not where all agents use
+    /// relays alone. [RFC 8828]
+    fn may_answer(&self, socket: SocketId) -> bool {
+        let mut agents = self.slots.iter().filter_map(|slot| {
+            let base = slot.base_of(socket)?;
+            slot.agent.as_ref().map(|agent| agent.may_use(base))
+        });
+        agents.next().is_none_or(|first| first || agents.any(|may| may))
     }
 
     pub(super) fn handle_response(
@@ -297,6 +326,11 @@ impl Endpoint {
         if let Some(gathered) = self.gatherer.handle_unreachable(socket, to) {
             self.take_gathered(gathered);
         }
+        self.relay_unreachable(socket, to);
+        self.tell_unreachable(socket, to);
+    }
+
+    pub(super) fn tell_unreachable(&mut self, socket: SocketId, to: SocketAddr) {
         for index in 0..self.slots.len() {
             let base = self.slots.get(index).and_then(|slot| slot.base_of(socket));
             let Some(base) = base else { continue };
@@ -310,6 +344,18 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// Whether a STUN message is of the method Binding, whatever its class.
+fn is_binding(datagram: &[u8]) -> bool {
+    const BINDING: u16 = 0x0001;
+    let kind = datagram.first_chunk().map(|kind| u16::from_be_bytes(*kind));
+    kind.is_some_and(|kind| kind & 0x3EEF == BINDING)
+}
+
+/// What a datagram is that no TURN server sent.
+fn without_turn(class: Class) -> Class {
+    if class == Class::TurnChannel { Class::Quic } else { class }
 }
 
 /// Splits a USERNAME into our ufrag and the peer's. [rfc8445-7.3-4] [rfc8445-7.2.2-p1]

@@ -7,6 +7,8 @@ mod deadlines;
 mod gathering;
 mod input;
 mod pacer;
+mod relaying;
+mod relays;
 mod replies;
 mod routes;
 mod views;
@@ -20,8 +22,8 @@ use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
 use crate::gather::{Gatherer, Server};
 use crate::net::{
-    AgentId, ComponentId, Connect, ConnectFailure, ConnectId, MIN_TRANSMIT, ServerId, Socket,
-    SocketId, Transmit, canonical, is_deprecated,
+    AgentId, ComponentId, HEADROOM, MIN_TRANSMIT, ServerId, Socket, SocketId, TAILROOM, Transmit,
+    canonical, is_deprecated,
 };
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
@@ -30,6 +32,7 @@ use crate::time::{Instant, earlier};
 
 use deadlines::Deadlines;
 use pacer::Pacer;
+use relays::Relays;
 use replies::{ErrorBudget, Replies, Reply, ReplyKind};
 use routes::{Owner, Routes};
 pub use views::{Agent, AgentMut, Route};
@@ -44,7 +47,7 @@ struct Slot {
     /// The 5-tuples whose data is the agent's.
     flows: Vec<(SocketId, SocketAddr)>,
     /// How long gathering may still take.
-    gathering: Option<Gathering>,
+    gathering: Option<Box<Gathering>>,
     /// In the queue of those that something is to be sent for.
     ready: bool,
     /// In the pacer's queue: a new check waits for its turn.
@@ -55,10 +58,13 @@ struct Slot {
 
 #[derive(Clone, Copy, Debug)]
 struct Gathering {
+    /// How long the others are waited for.
     until: Instant,
+    /// How long a server that lives is waited for.
+    limit: Instant,
 }
 
-/// All ICE of one set of sockets: agents, STUN servers, and the pace of their transactions.
+/// All ICE of one set of sockets: agents, STUN and TURN servers, and the pace of their transactions.
 ///
 /// The core does no I/O. Whoever drives it hands in datagrams ([`handle_datagram`]) and the time
 /// ([`handle_timeout`], at [`poll_timeout`]), and after each call asks for packets
@@ -82,6 +88,7 @@ pub struct Endpoint {
     /// How many agents there ever were.
     agents_made: u64,
     gatherer: Gatherer,
+    relays: Relays,
     slots: Vec<Slot>,
     routes: Routes,
     deadlines: Deadlines,
@@ -109,6 +116,7 @@ impl Endpoint {
             next_socket: 0,
             agents_made: 0,
             gatherer: Gatherer::new(),
+            relays: Relays::new(),
             slots: Vec::new(),
             deadlines: Deadlines::default(),
             ready: VecDeque::new(),
@@ -123,8 +131,7 @@ impl Endpoint {
     /// theirs if they still gather, else with the next restart.
     pub fn add_socket(&mut self, now: Instant, socket: Socket) -> SocketId {
         self.clock(now);
-        let id = SocketId(self.next_socket);
-        self.next_socket = self.next_socket.saturating_add(1);
+        let id = self.new_socket_id();
         self.gatherer.add_socket(id, socket.address);
         let base = base_of(&socket);
         push_exact(&mut self.sockets, (id, socket));
@@ -141,8 +148,15 @@ impl Endpoint {
                         None => slot.push(id),
                     }
                 });
+                self.gather_more(index);
             }
         }
+        id
+    }
+
+    fn new_socket_id(&mut self) -> SocketId {
+        let id = SocketId(self.next_socket);
+        self.next_socket = self.next_socket.saturating_add(1);
         id
     }
 
@@ -151,6 +165,7 @@ impl Endpoint {
         self.clock(now);
         self.sockets.retain(|(known, _)| *known != id);
         self.gatherer.remove_socket(id);
+        self.remove_relays(id);
         for index in 0..self.slots.len() {
             let base = self.slots.get(index).and_then(|slot| slot.base_of(id));
             if let Some(base) = base {
@@ -160,35 +175,27 @@ impl Endpoint {
         self.after_gathering();
     }
 
-    /// Adds a STUN server: every socket of its family asks it while an agent gathers.
+    /// Adds a STUN or TURN server: every socket of its family asks it while an agent gathers.
     pub fn add_server(&mut self, now: Instant, server: Server) -> ServerId {
         self.clock(now);
-        self.gatherer.add_server(server)
+        let id = self.gatherer.add_server(server);
+        for index in 0..self.slots.len() {
+            self.gather_more(index);
+        }
+        id
     }
 
-    /// Takes what the driver is to do about connections to servers.
-    pub fn poll_connect(&mut self) -> Option<Connect> {
-        None
-    }
-
-    /// Notes what came of opening a connection: its local address, or why there is none. Returns
-    /// the id under which the connection sends and receives from now on, one message at a time;
-    /// `None` if it is not needed any more: close it then.
-    pub fn handle_connected(
-        &mut self,
-        now: Instant,
-        id: ConnectId,
-        opened: Result<SocketAddr, ConnectFailure>,
-    ) -> Option<SocketId> {
+    /// Closes all agents. What is left to do is to give allocations back to TURN servers: drain
+    /// the polls once more, and they know; who waits for their answers knows that they do.
+    pub fn close(&mut self, now: Instant) {
         self.clock(now);
-        let _ = (id, opened);
-        None
-    }
-
-    /// Notes that a connection broke or was closed by the server.
-    pub fn handle_disconnected(&mut self, now: Instant, id: SocketId) {
-        self.clock(now);
-        let _ = id;
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(index).filter(|slot| slot.agent.is_some()) else {
+                continue;
+            };
+            let generation = slot.generation;
+            self.close_agent(AgentId { index: u32::try_from(index).unwrap_or(0), generation });
+        }
     }
 
     /// Adds an agent, and starts its gathering. Its host candidates are known at once, and
@@ -304,6 +311,7 @@ impl Endpoint {
             self.take_gathered(gathered);
         }
         self.forget_gathering_transactions();
+        self.advance_relays();
         while let Some((at, index)) = self.deadlines.first() {
             if at > self.now {
                 break;
@@ -317,8 +325,7 @@ impl Endpoint {
         let place = index as usize;
         self.with_agent(place, |agent, cx, _| agent.handle_timeout(cx));
         let now = self.now;
-        let over = self.slots.get(place).and_then(|slot| slot.gathering);
-        if over.is_some_and(|gathering| now >= gathering.until) {
+        if self.is_gathering_over(place) {
             if let Some(slot) = self.slots.get_mut(place) {
                 slot.gathering = None;
             }
@@ -363,14 +370,35 @@ impl Endpoint {
 
     fn next_transmit(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop() {
-            if let Some(len) = self.encode_reply(&reply, buf) {
-                return Some(Transmit { socket: reply.socket, to: reply.to, range: 0..len });
+            let len = body(buf).and_then(|body| self.encode_reply(&reply, body));
+            if let Some(transmit) = len.and_then(|len| self.leave(reply.socket, reply.to, len, buf))
+            {
+                return Some(transmit);
             }
+        }
+        // A permission is asked for before the first check that needs it.
+        if let Some(transmit) = self.poll_relays(buf) {
+            return Some(transmit);
         }
         if self.pacer.agents_turn() {
             return self.poll_agents(buf);
         }
         self.poll_gatherer(buf).or_else(|| self.poll_agents(buf))
+    }
+
+    /// Sends what stands in the [`body`] of the buffer from a base: over a relay it is framed.
+    fn leave(
+        &mut self,
+        from: SocketId,
+        to: SocketAddr,
+        len: usize,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        let range = HEADROOM..HEADROOM + len;
+        if from.is_relayed() {
+            return self.relays.frame(self.now, from, to, buf, range);
+        }
+        Some(Transmit { socket: from, to, range })
     }
 
     /// Takes a packet of the agents, else one of gathering.
@@ -395,6 +423,10 @@ impl Endpoint {
 
     fn poll_gatherer(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         let may_start = self.pacer.gathering_may_start(self.now);
+        if may_start && let Some(transmit) = self.start_relay(buf) {
+            return Some(transmit);
+        }
+        let may_start = self.pacer.gathering_may_start(self.now);
         let starts = may_start && self.gatherer.wants_start();
         if !self.gatherer.has_due() && !starts {
             return None;
@@ -413,8 +445,9 @@ impl Endpoint {
         while let Some(index) = self.ready.front().copied() {
             let place = index as usize;
             let may_start = self.pacer.agent_may_start(self.now, index);
+            let room = body(buf)?;
             let outgoing = self
-                .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, buf))
+                .with_agent(place, |agent, cx, _| agent.poll_transmit(cx, may_start, room))
                 .flatten();
             if let Some(outgoing) = outgoing {
                 if let Some(id) = outgoing.started {
@@ -425,7 +458,11 @@ impl Endpoint {
                 }
                 let socket = self.slots.get(place).and_then(|slot| slot.socket_of(outgoing.base));
                 let Some(socket) = socket else { continue };
-                return Some(Transmit { socket, to: outgoing.to, range: 0..outgoing.len });
+                match self.leave(socket, outgoing.to, outgoing.len, buf) {
+                    Some(transmit) => return Some(transmit),
+                    // Without a permission it is as if it were lost.
+                    None => continue,
+                }
             }
             self.ready.pop_front();
             let now = self.now;
@@ -490,7 +527,12 @@ impl Endpoint {
         if self.gatherer.has_due() {
             deadline = Some(self.now);
         }
-        if self.pacer.has_line() || self.gatherer.wants_start() {
+        let mut starts = self.pacer.has_line() || self.gatherer.wants_start();
+        if !self.relays.is_empty() {
+            deadline = earlier(deadline, self.relays.deadline(self.now, &self.config));
+            starts |= self.relays.next_start(self.now, &self.config).is_some();
+        }
+        if starts {
             deadline = earlier(deadline, Some(self.pacer.next()));
         }
         deadline.map(|at| at.max(self.now))
@@ -518,7 +560,11 @@ impl Endpoint {
         let agent = agent.as_mut().ok_or(SendError::UnknownAgent)?;
         let path = agent.path(component, now)?;
         let socket = bases.get(usize::from(path.base.0)).copied().ok_or(SendError::NotReady)?;
-        Ok(Route::new(socket, path))
+        if socket.is_relayed() {
+            let way = self.relays.data_way(now, socket, path.to).ok_or(SendError::NotReady)?;
+            return Ok(Route::relayed(way, path));
+        }
+        Ok(Route::direct(socket, path))
     }
 
     /// An earlier `now` than the last one counts as the last one.
@@ -539,6 +585,7 @@ impl Endpoint {
         };
         let agent = slot.agent.as_deref_mut()?;
         let entered = slot.span.as_ref().map(|span| span.enter());
+        let events = self.events.len();
         let mut cx = Context { now: self.now, id, seed: &self.seed, events: &mut self.events };
         let result = call(agent, &mut cx, &mut slot.bases);
         drop(entered);
@@ -553,6 +600,7 @@ impl Endpoint {
         }
         let mut shared = Vec::new();
         if agent.take_forgot() {
+            self.relays.review = !self.relays.is_empty();
             let bases = &slot.bases;
             let routes = &mut self.routes;
             routes.trim();
@@ -565,10 +613,13 @@ impl Endpoint {
             });
             slot.flows.shrink_to_fit();
         }
-        let deadline =
-            earlier(agent.deadline(slot.paced), slot.gathering.map(|gathering| gathering.until));
+        let until = slot.gathering.as_ref().map(|gathering| gathering.until);
+        let deadline = earlier(agent.deadline(slot.paced), until);
         self.deadlines.set(id.index, deadline);
         self.share_again(&shared);
+        if !self.relays.is_empty() {
+            self.follow_up_relays(index, events);
+        }
         Some(result)
     }
 
@@ -612,6 +663,7 @@ impl Endpoint {
         self.deadlines.set(id.index, None);
         self.share_again(&flows);
         self.release_mappings();
+        self.relays.review = !self.relays.is_empty();
     }
 }
 
@@ -626,6 +678,12 @@ impl Slot {
     fn socket_of(&self, base: BaseId) -> Option<SocketId> {
         self.bases.get(usize::from(base.0)).copied()
     }
+}
+
+/// Where packets of the agents are encoded: with room before and after for a relay's framing.
+fn body(buf: &mut [u8]) -> Option<&mut [u8]> {
+    let end = buf.len().checked_sub(TAILROOM)?;
+    buf.get_mut(HEADROOM..end)
 }
 
 fn base_among(bases: &[SocketId], socket: SocketId) -> Option<BaseId> {
@@ -648,6 +706,7 @@ fn base_of(socket: &Socket) -> BaseConfig {
         cost: socket.network_cost,
         reliable: socket.reliable,
         signalled: socket.signalled && !is_deprecated(&socket.address),
+        relayed: false,
     }
 }
 

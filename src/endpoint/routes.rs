@@ -29,6 +29,8 @@ pub(super) enum Flow {
     },
     /// More than one agent talks with that address: only the application can tell.
     Many,
+    /// A TURN server: the relay with this number.
+    Relay(u16),
 }
 
 /// Keys for the hash maps, so that nobody outside can choose colliding entries.
@@ -116,6 +118,7 @@ impl Routes {
                 true
             }
             Some(Flow::One { agent: known, .. }) if *known == agent => false,
+            Some(Flow::Relay(_)) => false,
             Some(Flow::Many) => true,
             Some(shared @ Flow::One { .. }) => {
                 *shared = Flow::Many;
@@ -132,11 +135,22 @@ impl Routes {
                 self.flows.remove(&(socket, from));
                 false
             }
-            Some(Flow::One { .. }) | None => false,
+            Some(Flow::One { .. } | Flow::Relay(_)) | None => false,
             Some(Flow::Many) => {
                 self.flows.remove(&(socket, from));
                 true
             }
+        }
+    }
+
+    /// Gives all from a TURN server to a relay: ChannelData, and STUN other than Binding.
+    pub(super) fn add_relay(&mut self, via: SocketId, server: SocketAddr, relay: u16) {
+        self.flows.insert((via, server), Flow::Relay(relay));
+    }
+
+    pub(super) fn remove_relay(&mut self, via: SocketId, server: SocketAddr, relay: u16) {
+        if self.flow(via, server) == Some(Flow::Relay(relay)) {
+            self.flows.remove(&(via, server));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an application holds of an endpoint for a moment: an agent, or a route.
 
 use core::ops::Range;
+use std::net::SocketAddr;
 
 use crate::agent::{Agent as Core, CandidateRejected, DescriptionRejected, Path};
 use crate::candidate::Candidate;
@@ -9,8 +10,10 @@ use crate::event::{AgentState, FailedPair, SelectedPair};
 use crate::net::{AgentId, ComponentId, SocketId, Transmit};
 use crate::sdp::Description;
 use crate::stats::AgentStats;
+use crate::turn::Framing;
 
 use super::Endpoint;
+use super::relays::Way;
 
 /// A look at one agent.
 #[derive(Clone, Copy, Debug)]
@@ -148,24 +151,34 @@ impl<'a> AgentMut<'a> {
 #[must_use]
 pub struct Route<'a> {
     socket: SocketId,
+    /// Where packets go: the peer, or the TURN server.
+    to: SocketAddr,
+    framing: Option<Framing>,
     path: Path<'a>,
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn new(socket: SocketId, path: Path<'a>) -> Self {
-        Self { socket, path }
+    pub(super) fn direct(socket: SocketId, path: Path<'a>) -> Self {
+        Self { socket, to: path.to, framing: None, path }
     }
 
-    /// Frames the payload `buf[payload]` in place and counts it as sent.
+    pub(super) fn relayed(way: Way, path: Path<'a>) -> Self {
+        Self { socket: way.socket, to: way.server, framing: Some(way.framing), path }
+    }
+
+    /// Frames the payload `buf[payload]` in place and counts it as sent. The payload is not moved.
     ///
-    /// There should be [`HEADROOM`](crate::HEADROOM) octets before the payload and
-    /// [`TAILROOM`](crate::TAILROOM) after it, for paths that need them; a direct path needs
-    /// none.
-    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Transmit {
-        let _ = buf;
-        let transmit = Transmit { socket: self.socket, to: self.path.to, range: payload.clone() };
-        self.path.sent(payload.len());
-        transmit
+    /// A path over a relay needs [`HEADROOM`](crate::HEADROOM) octets before the payload and
+    /// [`TAILROOM`](crate::TAILROOM) after it. `None` if they are not there, or if `payload` is not
+    /// within `buf`: then nothing is to be sent, and nothing was counted.
+    pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Option<Transmit> {
+        let octets = buf.get(payload.clone())?.len();
+        let range = match self.framing {
+            Some(framing) => framing.frame(buf, payload)?,
+            None => payload,
+        };
+        self.path.sent(octets);
+        Some(Transmit { socket: self.socket, to: self.to, range })
     }
 }
 

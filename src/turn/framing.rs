@@ -61,6 +61,13 @@ impl Framing {
         Some(Self(Way::Send { header, len: u8::try_from(len).ok()? }))
     }
 
+    /// Returns whether it is a channel: the shortest header, and an indication that none is to be
+    /// bound.
+    #[must_use]
+    pub const fn is_channel(&self) -> bool {
+        matches!(self.0, Way::Channel { .. })
+    }
+
     /// Writes the header before, and padding after, the payload `buf[payload]`, and returns the
     /// range of the whole packet. The payload stays where it is.
     ///

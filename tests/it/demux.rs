@@ -140,7 +140,7 @@ fn a_route_frames_in_place_and_counts() {
     let endpoint = world.endpoint(left.node);
     let mut buf = [7; 256];
     let route = endpoint.route(now, left.agent, ComponentId::FIRST).unwrap();
-    let transmit = route.frame(&mut buf, HEADROOM..HEADROOM + 100);
+    let transmit = route.frame(&mut buf, HEADROOM..HEADROOM + 100).unwrap();
     assert_eq!((transmit.to, transmit.range), (addr(PEER), HEADROOM..HEADROOM + 100));
     assert_eq!(buf, [7; 256]);
     let counters = world.pairs(left)[0].counters;

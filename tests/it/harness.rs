@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::turn_server::TurnServer;
 use floe::candidate::{Candidate, CandidateKind, Credentials, Foundation, priority};
 use floe::config::{AgentConfig, EndpointConfig, Role};
 use floe::sdp::{Description, StreamDescription};
@@ -17,9 +18,10 @@ use floe::stats::{AgentStats, PairStats};
 use floe::stun::{
     AttributeType, Encoder, IntegrityKey, Message, MessageClass, Method, TransactionId,
 };
+
 use floe::{
-    AgentId, AgentState, ComponentId, DropReason, Endpoint, Event, Instant, Received, SendError,
-    Server, ServerId, Socket, SocketId,
+    AgentId, AgentState, ComponentId, Connect, ConnectFailure, ConnectId, DropReason, Endpoint,
+    Event, Instant, Received, SendError, Server, ServerId, Socket, SocketId,
 };
 
 /// Shorthand for milliseconds.
@@ -124,6 +126,7 @@ pub(crate) enum Outcome {
 
 struct Node {
     endpoint: Endpoint,
+    /// UDP sockets and connections, by their local addresses.
     sockets: BTreeMap<SocketAddr, SocketId>,
 }
 
@@ -139,6 +142,10 @@ pub(crate) struct World {
     /// Application data (and unclaimed datagrams) that endpoints handed out.
     pub(crate) received: Vec<(Instant, usize, Outcome)>,
     pub(crate) filter: Option<Filter>,
+    /// TURN servers.
+    pub(crate) turns: Vec<TurnServer>,
+    /// What endpoints asked to be done about connections: when, which node, what.
+    pub(crate) connects: Vec<(Instant, usize, Connect)>,
     nodes: Vec<Node>,
     wire: BTreeMap<(Instant, u64), Packet>,
     sequence: u64,
@@ -161,6 +168,8 @@ impl World {
             events: Vec::new(),
             received: Vec::new(),
             filter: None,
+            turns: Vec::new(),
+            connects: Vec::new(),
             nodes: Vec::new(),
             wire: BTreeMap::new(),
             sequence: 0,
@@ -203,6 +212,28 @@ impl World {
 
     pub(crate) fn server(&mut self, node: usize, server: Server) -> ServerId {
         self.nodes[node].endpoint.add_server(self.now, server)
+    }
+
+    /// Says what came of opening a connection. It is carried like datagrams, one for each message.
+    pub(crate) fn connected(
+        &mut self,
+        node: usize,
+        id: ConnectId,
+        opened: Result<SocketAddr, ConnectFailure>,
+    ) -> Option<SocketId> {
+        let socket = self.nodes[node].endpoint.handle_connected(self.now, id, opened);
+        if let (Some(socket), Ok(local)) = (socket, opened) {
+            self.nodes[node].sockets.insert(local, socket);
+        }
+        self.drain();
+        socket
+    }
+
+    /// Breaks a connection.
+    pub(crate) fn disconnect(&mut self, node: usize, socket: SocketId) {
+        self.nodes[node].sockets.retain(|_, known| *known != socket);
+        self.nodes[node].endpoint.handle_disconnected(self.now, socket);
+        self.drain();
     }
 
     pub(crate) fn agent(&mut self, node: usize, config: AgentConfig) -> Party {
@@ -361,7 +392,7 @@ impl World {
         let endpoint = &mut self.nodes[party.node].endpoint;
         let route = endpoint.route(now, party.agent, component)?;
         let mut buf = [0; 64];
-        Ok(route.frame(&mut buf, floe::HEADROOM..floe::HEADROOM + 1).to)
+        Ok(route.frame(&mut buf, floe::HEADROOM..floe::HEADROOM + 1).unwrap().to)
     }
 
     /// Sends application data over the route that the agent gives.
@@ -372,7 +403,7 @@ impl World {
         let mut buf = vec![0; floe::HEADROOM + data.len() + floe::TAILROOM];
         let payload = floe::HEADROOM..floe::HEADROOM + data.len();
         buf[payload.clone()].copy_from_slice(data);
-        let transmit = route.frame(&mut buf, payload);
+        let transmit = route.frame(&mut buf, payload).unwrap();
         let octets = buf[transmit.range.clone()].to_vec();
         self.leave(party.node, transmit.socket, transmit.to, octets);
         Ok(())
@@ -499,6 +530,10 @@ impl World {
                 idle = false;
                 self.events.push((self.now, node, event));
             }
+            while let Some(connect) = self.nodes[node].endpoint.poll_connect() {
+                idle = false;
+                self.connects.push((self.now, node, connect));
+            }
             if idle {
                 break;
             }
@@ -513,6 +548,9 @@ impl World {
             }
             while let Some(event) = self.nodes[node].endpoint.poll_event() {
                 self.events.push((self.now, node, event));
+            }
+            while let Some(connect) = self.nodes[node].endpoint.poll_connect() {
+                self.connects.push((self.now, node, connect));
             }
             let timeout = self.nodes[node].endpoint.poll_timeout();
             assert!(
@@ -554,6 +592,12 @@ impl World {
         if let Some((node, socket)) = self.owner(packet.to) {
             self.hand_over(node, socket, packet.from, &packet.octets);
             self.drain_node(node);
+            return;
+        }
+        if let Some(turn) = self.turns.iter_mut().find(|turn| turn.owns(packet.to)) {
+            for (from, to, octets) in turn.receive(packet.from, packet.to, &packet.octets) {
+                self.inject(from, to, octets);
+            }
             return;
         }
         if let Some(mut responder) = self.responders.remove(&packet.to) {

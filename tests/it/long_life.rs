@@ -95,7 +95,7 @@ fn two_lite_agents_exchange_data() {
     for i in 0..2 {
         let mut buf = [0x80; 2_000];
         let route = ends[i].route(Instant::ZERO, agents[i], ComponentId::FIRST).unwrap();
-        let transmit = route.frame(&mut buf, HEADROOM..HEADROOM + 5);
+        let transmit = route.frame(&mut buf, HEADROOM..HEADROOM + 5).unwrap();
         assert_eq!(transmit.to, addresses[1 - i]);
         let octets = &buf[transmit.range];
         let received =

@@ -250,7 +250,7 @@ impl Inner {
         let range = HEADROOM..HEADROOM + payload.len();
         buf[range.clone()].copy_from_slice(payload);
         let result = match self.hosts[host].endpoint().route(now, agent, component) {
-            Ok(route) => Ok(route.frame(&mut buf, range)),
+            Ok(route) => Ok(route.frame(&mut buf, range).expect("room for framing")),
             Err(error) => Err(error),
         };
         if let Ok(transmit) = &result {

@@ -1,0 +1,1 @@
+//! TURN servers that are dead, full, elsewhere, restarted, or reached over connections.
