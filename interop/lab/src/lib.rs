@@ -1,0 +1,16 @@
+//! Networks without an uplink, and real servers in them.
+//!
+//! Every test has a network of its own: the thread that runs it moves into a network namespace
+//! that holds one cable, and nothing leaves it. Tests run side by side with the same addresses, and
+//! all of it is gone when the thread ends. This takes root, on Linux; where something is missing
+//! the tests fail, and say what to do about it.
+
+mod certificate;
+mod coturn;
+mod network;
+mod scratch;
+
+pub use certificate::{Authority, NAME};
+pub use coturn::{Coturn, PASSWORD, REALM, USER};
+pub use network::{CLIENTS, CLIENTS6, Host, Network, SERVERS, SERVERS6};
+pub use scratch::Scratch;

@@ -1,0 +1,89 @@
+//! What the tests of this crate share.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::net::{IpAddr, SocketAddr};
+
+use floe::Transport;
+use floe::turn::ClientConfig;
+use lab::{CLIENTS, CLIENTS6, Coturn};
+use turn_interop::{Echo, Session};
+
+/// Types of STUN messages, as they stand in the first two octets.
+pub const ALLOCATE: u16 = 0x0003;
+pub const REFRESH: u16 = 0x0004;
+pub const SEND: u16 = 0x0016;
+pub const CREATE_PERMISSION: u16 = 0x0008;
+pub const CHANNEL_BIND: u16 = 0x0009;
+
+/// As long as a datagram of media gets.
+pub const DATAGRAM: usize = 1200;
+
+/// Our first address of the family of `like`.
+pub fn ours(like: SocketAddr) -> IpAddr {
+    if like.is_ipv4() { CLIENTS[0].into() } else { CLIENTS6[0].into() }
+}
+
+/// A client of the lab's user over UDP and IPv4.
+pub fn config() -> ClientConfig {
+    Session::config(Transport::Udp)
+}
+
+/// A session at coturn over UDP and IPv4.
+pub fn start(config: ClientConfig) -> Session {
+    Session::start(config, CLIENTS[0], Coturn::PLAIN)
+}
+
+/// Two peers that answer: over IPv4 and over IPv6.
+pub fn peers() -> [Echo; 2] {
+    [Echo::start(CLIENTS[1]), Echo::start(CLIENTS6[1])]
+}
+
+/// `len` octets that differ from those of other numbers.
+pub fn datagram(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (number.wrapping_mul(31) + at) as u8).collect()
+}
+
+/// Asserts that a datagram comes back from each peer, in an indication and then through a channel.
+pub fn assert_echoes(session: &mut Session, peers: &[&Echo]) {
+    for peer in peers {
+        let peer = peer.address();
+        session.permit(peer);
+        for channel in [false, true] {
+            if channel {
+                session.bind_channel(peer);
+            }
+            for len in [0, 1, 2, 3, 4, DATAGRAM] {
+                let data = datagram(len, len);
+                let echo = session.ask(peer, &data);
+                let what = if channel { "through a channel" } else { "in an indication" };
+                assert_eq!(echo, Some((peer, data)), "{len} octets {what}");
+            }
+        }
+    }
+}
+
+/// Sends `count` datagrams to the peer, at most 16 at a time under way, and asserts that each comes
+/// back once.
+pub fn assert_all_come_back(session: &mut Session, peer: SocketAddr, count: usize) {
+    let mut seen = vec![0; count];
+    let (mut sent, mut back) = (0, 0);
+    while back < count {
+        while sent < count && sent - back < 16 {
+            let mut data = datagram(sent, DATAGRAM);
+            data[..4].copy_from_slice(&(sent as u32).to_be_bytes());
+            assert!(session.send(peer, &data), "no way to {peer}");
+            sent += 1;
+        }
+        let some = session.drive(turn_interop::SOON, |session| !session.received.is_empty());
+        assert!(some, "{} of {sent} datagrams were lost", sent - back);
+        for (from, data) in session.received.drain(..) {
+            let number = u32::from_be_bytes([data[0], data[1], data[2], data[3]]) as usize;
+            assert_eq!((from, data.len()), (peer, DATAGRAM));
+            assert_eq!(data[4..], datagram(number, DATAGRAM)[4..]);
+            seen[number] += 1;
+            back += 1;
+        }
+    }
+    assert!(seen.iter().all(|&times| times == 1));
+}
