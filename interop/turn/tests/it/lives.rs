@@ -1,11 +1,9 @@
 //! `floe::turn::Client` at coturn for a long time: lifetimes that end, nonces that go stale, a
 //! server that forgets.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, config, peers, start};
+use crate::common::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, REFRESH, config, peers, start};
 use floe::turn::Event;
 use lab::{CLIENTS, Coturn, Network};
 use turn_interop::{Echo, SOON, Session};

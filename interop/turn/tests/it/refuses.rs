@@ -1,9 +1,7 @@
 //! `floe::turn::Client` at a coturn that will not have it: each refusal has a type, and none leads
 //! to a storm.
 
-mod common;
-
-use common::{ALLOCATE, REFRESH, config, start};
+use crate::common::{ALLOCATE, REFRESH, config, start};
 use floe::Transport;
 use floe::stun::GiveUp;
 use floe::turn::{Error, Event, RelayProtocol};

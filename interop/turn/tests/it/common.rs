@@ -1,7 +1,5 @@
 //! What the tests of this crate share.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
-
 use std::net::{IpAddr, SocketAddr};
 
 use floe::Transport;
@@ -10,42 +8,41 @@ use lab::{CLIENTS, CLIENTS6, Coturn};
 use turn_interop::{Echo, Session};
 
 /// Types of STUN messages, as they stand in the first two octets.
-pub const ALLOCATE: u16 = 0x0003;
-pub const REFRESH: u16 = 0x0004;
-pub const SEND: u16 = 0x0016;
-pub const CREATE_PERMISSION: u16 = 0x0008;
-pub const CHANNEL_BIND: u16 = 0x0009;
+pub(crate) const ALLOCATE: u16 = 0x0003;
+pub(crate) const REFRESH: u16 = 0x0004;
+pub(crate) const CREATE_PERMISSION: u16 = 0x0008;
+pub(crate) const CHANNEL_BIND: u16 = 0x0009;
 
 /// As long as a datagram of media gets.
-pub const DATAGRAM: usize = 1200;
+pub(crate) const DATAGRAM: usize = 1200;
 
 /// Our first address of the family of `like`.
-pub fn ours(like: SocketAddr) -> IpAddr {
+pub(crate) fn ours(like: SocketAddr) -> IpAddr {
     if like.is_ipv4() { CLIENTS[0].into() } else { CLIENTS6[0].into() }
 }
 
 /// A client of the lab's user over UDP and IPv4.
-pub fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     Session::config(Transport::Udp)
 }
 
 /// A session at coturn over UDP and IPv4.
-pub fn start(config: ClientConfig) -> Session {
+pub(crate) fn start(config: ClientConfig) -> Session {
     Session::start(config, CLIENTS[0], Coturn::PLAIN)
 }
 
 /// Two peers that answer: over IPv4 and over IPv6.
-pub fn peers() -> [Echo; 2] {
+pub(crate) fn peers() -> [Echo; 2] {
     [Echo::start(CLIENTS[1]), Echo::start(CLIENTS6[1])]
 }
 
 /// `len` octets that differ from those of other numbers.
-pub fn datagram(number: usize, len: usize) -> Vec<u8> {
+pub(crate) fn datagram(number: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| (number.wrapping_mul(31) + at) as u8).collect()
 }
 
 /// Asserts that a datagram comes back from each peer, in an indication and then through a channel.
-pub fn assert_echoes(session: &mut Session, peers: &[&Echo]) {
+pub(crate) fn assert_echoes(session: &mut Session, peers: &[&Echo]) {
     for peer in peers {
         let peer = peer.address();
         session.permit(peer);
@@ -65,7 +62,7 @@ pub fn assert_echoes(session: &mut Session, peers: &[&Echo]) {
 
 /// Sends `count` datagrams to the peer, at most 16 at a time under way, and asserts that each comes
 /// back once.
-pub fn assert_all_come_back(session: &mut Session, peer: SocketAddr, count: usize) {
+pub(crate) fn assert_all_come_back(session: &mut Session, peer: SocketAddr, count: usize) {
     let mut seen = vec![0; count];
     let (mut sent, mut back) = (0, 0);
     while back < count {

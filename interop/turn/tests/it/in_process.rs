@@ -1,11 +1,9 @@
 //! `floe::turn::Client` at servers of other crates, in this process.
 
-mod common;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use common::{ALLOCATE, assert_all_come_back, assert_echoes, config, ours, peers, start};
+use crate::common::{ALLOCATE, assert_all_come_back, assert_echoes, config, ours, peers, start};
 use floe::stun::GiveUp;
 use floe::turn::{Error, Event, Families};
 use lab::{CLIENTS, Coturn, Network, SERVERS, SERVERS6, USER};

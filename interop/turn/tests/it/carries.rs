@@ -1,10 +1,9 @@
 //! `floe::turn::Client` at coturn: what it gets, and what it carries.
 
-mod common;
-
+use std::net::IpAddr;
 use std::time::Duration;
 
-use common::{
+use crate::common::{
     ALLOCATE, CREATE_PERMISSION, DATAGRAM, assert_all_come_back, assert_echoes, config, datagram,
     ours, peers, start,
 };
@@ -18,16 +17,17 @@ fn relays_of_every_family_carry_data(transport: Transport) {
     let network = Network::enter();
     let _coturn = Coturn::start(&network, &[]);
     let [peer, peer6] = peers();
+    let (relay, relay6): (IpAddr, IpAddr) = (SERVERS[0].into(), SERVERS6[0].into());
     for server in [Coturn::PLAIN, Coturn::PLAIN6] {
         for (families, relays, peers) in [
-            (Families::Ipv4, vec![SERVERS[0].into()], vec![&peer]),
-            (Families::Ipv6, vec![SERVERS6[0].into()], vec![&peer6]),
-            (Families::Both, vec![SERVERS[0].into(), SERVERS6[0].into()], vec![&peer, &peer6]),
+            (Families::Ipv4, vec![relay], vec![&peer]),
+            (Families::Ipv6, vec![relay6], vec![&peer6]),
+            (Families::Both, vec![relay, relay6], vec![&peer, &peer6]),
         ] {
             let mut config = Session::config(transport);
             config.families = families;
             let mut session = Session::start(config, ours(server), server).allocated();
-            let relayed: Vec<std::net::IpAddr> =
+            let relayed: Vec<IpAddr> =
                 session.client.relayed().map(|address| address.ip()).collect();
             assert_eq!(relayed, relays, "{families:?} at {server}");
             assert_eq!(session.client.mapped(), Some(session.local_addr()));
