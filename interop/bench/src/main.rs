@@ -13,6 +13,7 @@ mod report;
 mod scale;
 mod sdp;
 mod sockets;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ static ALLOCATOR: measure::CountingAllocator = measure::CountingAllocator;
 
 type Section = (&'static str, fn(&mut Report));
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("codec", codec::run),
     ("inbound", inbound::run),
     ("connect", connect::run),
@@ -34,11 +35,12 @@ const SECTIONS: [Section; 7] = [
     ("scale", scale::run),
     ("sdp", sdp::run),
     ("sockets", sockets::run),
+    ("turn", turn::run),
 ];
 
 const USAGE: &str = "\
 usage: bench [--quick] [--gate] [--readme FILE] all | SECTION…
-sections: codec inbound connect loss scale sdp sockets
+sections: codec inbound connect loss scale sdp sockets turn
   --quick        few rounds: a smoke run of seconds
   --gate         exit with 1 if a deterministic target is missed
   --readme FILE  write the summary between the markers in FILE";

@@ -14,3 +14,15 @@ pub use certificate::{Authority, NAME};
 pub use coturn::{Coturn, PASSWORD, REALM, USER};
 pub use network::{CLIENTS, CLIENTS6, Host, Network, SERVERS, SERVERS6};
 pub use scratch::Scratch;
+
+/// Why there can be no network with a server here, for those that go on without; else `None`.
+pub fn missing() -> Option<&'static str> {
+    // SAFETY: no more than a number is read.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("network namespaces take root");
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = |name| std::env::split_paths(&path).any(|folder| folder.join(name).exists());
+    let all = ["turnserver", "ip"].into_iter().all(found);
+    (!all).then_some("coturn or ip is missing: run interop/setup")
+}
