@@ -113,6 +113,7 @@ impl Client {
             }
             Ask::Release => self.released(),
             Ask::Permissions(ips) => {
+                self.doubted = false;
                 for ip in ips {
                     self.permission(ip, Outcome::Granted(transaction.started));
                 }
@@ -206,6 +207,7 @@ impl Client {
                 self.lost();
             }
             Ask::Refresh => self.refresh_refused(code),
+            Ask::Permissions(ips) if code == 400 && !self.doubted => self.doubt(&ips),
             Ask::Permissions(ips) => self.permissions_failed(&ips, PeerError::Refused(code)),
             Ask::Channel { peer, .. } if code == 400 && self.peers.was_bound(peer) => {
                 self.out_of_step();
@@ -313,7 +315,18 @@ impl Client {
         }
     }
 
+    /// Some servers, coturn 4.6 among them, have a 400 where 437 belongs: a refresh tells whether
+    /// the allocation lives, and then the permissions are asked for again, once.
+    fn doubt(&mut self, ips: &[IpAddr]) {
+        self.doubted = true;
+        self.peers.split(ips);
+        if let State::Allocated { refresh_at, .. } = &mut self.state {
+            *refresh_at = self.now;
+        }
+    }
+
     fn forget_allocation(&mut self) {
+        self.doubted = false;
         self.transactions.clear();
         self.peers.start_afresh();
         self.forget_connections();

@@ -198,6 +198,8 @@ pub struct Client {
     pub(super) mismatches: u8,
     /// How often the refresh has failed since the last that did not.
     pub(super) refresh_failures: u8,
+    /// Whether a 400 had us ask if the allocation lives, since the last permission or channel.
+    pub(super) doubted: bool,
     indications: Stream,
     jitter: Stream,
 }
@@ -228,6 +230,7 @@ impl Client {
             fallbacks: 0,
             mismatches: 0,
             refresh_failures: 0,
+            doubted: false,
             indications: Stream::new(1, Purpose::Transaction),
             jitter: Stream::new(0, Purpose::Jitter),
             config,
@@ -357,6 +360,7 @@ impl Client {
             }
             State::Releasing(_) => Some(Ask::Release),
             State::Allocated { refresh_at, .. } if self.refreshes(refresh_at) => Some(Ask::Refresh),
+            State::Allocated { .. } if self.doubts() => self.connects.next_ask().map(Ask::Connect),
             State::Allocated { .. } => match self.peers.next_ask(self.now) {
                 Some(PeerAsk::Permissions(ips)) => Some(Ask::Permissions(ips)),
                 Some(PeerAsk::Channel { number, peer }) => Some(Ask::Channel { number, peer }),
@@ -372,12 +376,21 @@ impl Client {
             State::Allocating => !self.transactions.any(|ask| matches!(ask, Ask::Allocate { .. })),
             State::Releasing(_) => !self.transactions.any(|ask| matches!(ask, Ask::Release)),
             State::Allocated { refresh_at, .. } => {
-                let due = self.peers.due().is_some_and(|at| at <= self.now);
+                let due = self.peers_due().is_some_and(|at| at <= self.now);
                 let due = due || self.connects.is_due();
                 due && self.transactions.has_room() || self.refreshes(refresh_at)
             }
             State::Over => false,
         }
+    }
+
+    /// Whether peers wait for the answer to whether the allocation lives.
+    fn doubts(&self) -> bool {
+        self.doubted && self.transactions.any(|ask| matches!(ask, Ask::Refresh))
+    }
+
+    fn peers_due(&self) -> Option<Instant> {
+        if self.doubts() { None } else { self.peers.due() }
     }
 
     fn refreshes(&self, refresh_at: Instant) -> bool {
@@ -400,7 +413,7 @@ impl Client {
         if let State::Allocated { expires, refresh_at } = self.state {
             deadline = earlier(deadline, Some(expires));
             if self.transactions.has_room() {
-                deadline = earlier(deadline, self.peers.due());
+                deadline = earlier(deadline, self.peers_due());
             }
             if !self.transactions.any(|ask| matches!(ask, Ask::Refresh)) {
                 deadline = earlier(deadline, Some(refresh_at));

@@ -86,6 +86,10 @@ impl Ask {
     }
 }
 
+/// What ADDITIONAL-ADDRESS-FAMILY was before RFC 8656 had a number for it: coturn up to 4.6.1 knows
+/// no other. Who knows neither ignores it.
+const ADDITIONAL_ADDRESS_FAMILY_DRAFT: AttributeType = AttributeType(0x8032);
+
 /// At most one of the two family attributes, and none for IPv4 alone, which old servers give
 /// without knowing them. [rfc8656-7.1-4] [rfc8656-7.1-5] [rfc8656-7.1-7] [rfc8656-7.1-8]
 /// [rfc8656-7.1-12] [rfc8656-18.6-1a] [rfc8656-18.8-1a] [rfc8656-18.11-1] [rfc6062-4.1-3]
@@ -107,7 +111,9 @@ fn allocate<'b>(
     let encoder = match families {
         Families::Ipv4 => encoder,
         Families::Ipv6 => encoder.u32(AttributeType::REQUESTED_ADDRESS_FAMILY, first(FAMILY_IPV6)),
-        Families::Both => encoder.u32(AttributeType::ADDITIONAL_ADDRESS_FAMILY, first(FAMILY_IPV6)),
+        Families::Both => encoder
+            .u32(AttributeType::ADDITIONAL_ADDRESS_FAMILY, first(FAMILY_IPV6))
+            .u32(ADDITIONAL_ADDRESS_FAMILY_DRAFT, first(FAMILY_IPV6)),
     };
     let encoder = lifetime(encoder, config);
     if dont_fragment { encoder.flag(AttributeType::DONT_FRAGMENT) } else { encoder }

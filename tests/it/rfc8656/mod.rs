@@ -3,6 +3,7 @@
 mod allocate;
 mod channels;
 mod data;
+mod deviations;
 mod losses;
 mod permissions;
 mod polls;
