@@ -1,6 +1,6 @@
 //! A TURN client on blocking sockets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub struct Sent {
     pub at: Instant,
     /// Its first two octets: the type of a STUN message, or the number of a channel.
     pub kind: u16,
+    /// Its transaction id, if it is a STUN message: retransmissions share it.
+    pub transaction: [u8; 12],
 }
 
 /// A client with its socket and its clock.
@@ -205,7 +207,7 @@ impl Session {
 
     /// Sends data to a peer and returns the next that comes from anybody.
     pub fn ask(&mut self, peer: SocketAddr, data: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
-        assert!(self.send(peer, data), "no way to {peer}");
+        assert!(self.send(peer, data), "no way to {peer}; events: {:?}", self.events);
         self.drive(SOON, |session| !session.received.is_empty());
         self.received.pop_front()
     }
@@ -213,6 +215,12 @@ impl Session {
     /// How many messages of a type were sent.
     pub fn count(&self, kind: u16) -> usize {
         self.sent.iter().filter(|sent| sent.kind == kind).count()
+    }
+
+    /// How many requests of a type there were, however often each was sent.
+    pub fn asked(&self, kind: u16) -> usize {
+        let of_kind = self.sent.iter().filter(|sent| sent.kind == kind);
+        of_kind.map(|sent| sent.transaction).collect::<BTreeSet<_>>().len()
     }
 
     /// Fires what is due, sends what is ready, takes the events.
@@ -230,7 +238,8 @@ impl Session {
 
     fn transmit(&mut self, message: &[u8]) {
         let kind = u16::from_be_bytes([message[0], message[1]]);
-        self.sent.push(Sent { at: Instant::now(), kind });
+        let transaction = message.get(8..20).and_then(|id| id.try_into().ok()).unwrap_or_default();
+        self.sent.push(Sent { at: Instant::now(), kind, transaction });
         self.link.send(message);
     }
 

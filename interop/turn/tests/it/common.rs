@@ -1,6 +1,7 @@
 //! What the tests of this crate share.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use floe::Transport;
 use floe::turn::ClientConfig;
@@ -24,6 +25,13 @@ pub(crate) fn ours(like: SocketAddr) -> IpAddr {
 /// A client of the lab's user over UDP and IPv4.
 pub(crate) fn config() -> ClientConfig {
     Session::config(Transport::Udp)
+}
+
+/// The same with three attempts within half a second.
+pub(crate) fn impatient(mut config: ClientConfig) -> ClientConfig {
+    config.retransmission.rto = Duration::from_millis(20);
+    config.retransmission.rc = 3;
+    config
 }
 
 /// A session at coturn over UDP and IPv4.

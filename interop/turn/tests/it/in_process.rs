@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::common::{ALLOCATE, assert_all_come_back, assert_echoes, config, ours, peers, start};
+use crate::common::{
+    ALLOCATE, assert_all_come_back, assert_echoes, config, impatient, ours, peers, start,
+};
 use floe::stun::GiveUp;
 use floe::turn::{Error, Event, Families};
 use lab::{CLIENTS, Coturn, Network, SERVERS, SERVERS6, USER};
@@ -57,27 +59,44 @@ fn turn_server_proto_loses_none_of_two_thousand_datagrams() {
     assert_all_come_back(&mut session, peer.address(), 2000);
 }
 
-/// Both clocks run 200 times as fast as the world's: an hour passes.
+/// Both clocks run 50 times as fast as the world's: 20 minutes pass.
 #[test]
-fn turn_server_proto_keeps_allocation_permission_and_channel_for_an_hour() {
-    const SPEED: u32 = 200;
+fn turn_server_proto_keeps_allocation_permission_and_channel_for_twenty_minutes() {
+    const SPEED: u32 = 50;
     let network = Network::enter();
-    let _server = proto(&network, Coturn::PLAIN, SPEED, Duration::from_secs(120));
+    let _server = proto(&network, Coturn::PLAIN, SPEED, Duration::from_secs(3600));
     let [peer, peer6] = peers();
+    let mut config = config();
+    // A tenth of a second for us: this machine is not as fast as its clocks.
+    config.retransmission.rto = Duration::from_secs(5);
     let mut session =
-        Session::start_in_fast_motion(config(), CLIENTS[0], Coturn::PLAIN, SPEED).allocated();
+        Session::start_in_fast_motion(config, CLIENTS[0], Coturn::PLAIN, SPEED).allocated();
     session.permit(peer6.address());
     session.permit(peer.address());
     session.bind_channel(peer.address());
-    for minute in 0..60_u8 {
-        session.drive_for(Duration::from_millis(300));
+    for minute in 0..20_u8 {
+        session.drive_for(Duration::from_secs(60) / SPEED);
         for peer in [&peer, &peer6] {
             let echo = session.ask(peer.address(), &[minute]);
-            assert_eq!(echo, Some((peer.address(), vec![minute])));
+            assert_eq!(echo, Some((peer.address(), vec![minute])), "{:?}", session.events);
         }
     }
     assert_eq!(session.events, []);
-    assert_eq!(session.count(ALLOCATE), 2);
+    assert_eq!(session.asked(ALLOCATE), 2);
+}
+
+/// Its 438 lists no algorithms though its nonce says that there are some: somebody may have taken
+/// them out, and it is not answered. [rfc8489-9.2.5-2]
+#[test]
+fn turn_server_proto_loses_us_with_its_first_stale_nonce() {
+    const SPEED: u32 = 50;
+    let network = Network::enter();
+    let _server = proto(&network, Coturn::PLAIN, SPEED, Duration::from_secs(120));
+    let mut config = config();
+    config.retransmission.rto = Duration::from_secs(5);
+    let mut session =
+        Session::start_in_fast_motion(config, CLIENTS[0], Coturn::PLAIN, SPEED).allocated();
+    assert_eq!(session.refused(4 * SOON), Error::Credentials(GiveUp::BidDown));
 }
 
 #[test]
@@ -88,7 +107,7 @@ fn turn_server_proto_refuses_a_wrong_password_once() {
     config.credentials = credentials(USER, "not-the-password");
     let mut session = start(config);
     assert_eq!(session.refused(SOON), Error::Credentials(GiveUp::Credentials));
-    assert_eq!(session.count(ALLOCATE), 2);
+    assert_eq!(session.asked(ALLOCATE), 2);
 }
 
 #[test]
@@ -137,15 +156,18 @@ fn turn_of_webrtc_rs_loses_none_of_two_thousand_datagrams() {
     assert_all_come_back(&mut session, peer.address(), 2000);
 }
 
+/// It answers with an error that is not signed, so that nobody can be sure: the request is repeated
+/// to the end. [rfc8489-9.2.5-14]
 #[test]
-fn turn_of_webrtc_rs_refuses_a_wrong_password_and_an_unknown_user() {
+fn turn_of_webrtc_rs_leaves_who_is_refused_without_an_answer_to_trust() {
     let network = Network::enter();
     let _server = webrtc(&network, Coturn::PLAIN);
     for (user, password) in [(USER, "not-the-password"), ("nobody", lab::PASSWORD)] {
-        let mut config = config();
+        let mut config = impatient(config());
         config.credentials = credentials(user, password);
         let mut session = start(config);
-        let _: Error = session.refused(2 * SOON);
-        assert!(session.count(ALLOCATE) <= 8);
+        let error = session.refused(SOON);
+        assert!(matches!(error, Error::Timeout | Error::Integrity), "{error:?}");
+        assert!(session.count(ALLOCATE) <= 1 + 3);
     }
 }

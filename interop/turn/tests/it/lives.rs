@@ -47,10 +47,10 @@ fn permissions_and_channels_outlive_three_of_their_lifetimes() {
     assert_eq!(session.dropped, []);
     // Kept alive, but not by asking all the time: with a stale nonce now and then.
     for (kind, least, most) in [(CREATE_PERMISSION, 4, 24), (CHANNEL_BIND, 2, 16)] {
-        let count = session.count(kind);
+        let count = session.asked(kind);
         assert!((least..=most).contains(&count), "{kind:#06x}: {count} requests");
     }
-    assert_eq!(session.count(ALLOCATE), 2);
+    assert_eq!(session.asked(ALLOCATE), 2);
 }
 
 /// In real time, with the shortest lifetime that floe takes seriously.
@@ -65,7 +65,7 @@ fn an_allocation_outlives_its_lifetime_and_nine_nonces() {
     keep_asking(&mut session, &peers, Duration::from_secs(68));
     assert_eq!(session.events, []);
     assert_eq!(session.relayed(Coturn::PLAIN), port);
-    assert!((1..=6).contains(&session.count(REFRESH)), "{:?}", session.sent);
+    assert!((1..=6).contains(&session.asked(REFRESH)), "{:?}", session.sent);
 }
 
 /// A client that was asleep finds its allocation gone, and gets another one.
@@ -118,7 +118,7 @@ fn a_relay_is_back_within_two_seconds_of_the_first_answer_of_a_restarted_server(
     let back = session.wait_for(SOON, |event| *event == Event::Allocated);
     assert_eq!(back, Some(Event::Allocated));
     assert!(first_answer.elapsed() < Duration::from_secs(2), "{:?}", first_answer.elapsed());
-    assert!(session.count(ALLOCATE) <= 3, "{:?}", session.sent);
+    assert!(session.asked(ALLOCATE) <= 3, "{:?}", session.sent);
 
     // Permission and channel are back by themselves.
     let echo = session.ask(peer.address(), b"after");

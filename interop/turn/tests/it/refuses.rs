@@ -1,10 +1,10 @@
 //! `floe::turn::Client` at a coturn that will not have it: each refusal has a type, and none leads
 //! to a storm.
 
-use crate::common::{ALLOCATE, REFRESH, config, start};
-use floe::Transport;
+use crate::common::{ALLOCATE, REFRESH, config, impatient, start};
 use floe::stun::GiveUp;
 use floe::turn::{Error, Event, RelayProtocol};
+use floe::{DropReason, Transport};
 use lab::{CLIENTS, Coturn, Network, SERVERS, USER};
 use turn_interop::{SOON, Session, credentials};
 
@@ -16,7 +16,7 @@ fn a_wrong_password_is_tried_once() {
     config.credentials = credentials(USER, "not-the-password");
     let mut session = start(config);
     assert_eq!(session.refused(SOON), Error::Credentials(GiveUp::Credentials));
-    assert_eq!(session.count(ALLOCATE), 2);
+    assert_eq!(session.asked(ALLOCATE), 2);
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn an_unknown_user_is_tried_once() {
     config.credentials = credentials("nobody", lab::PASSWORD);
     let mut session = start(config);
     assert_eq!(session.refused(SOON), Error::Credentials(GiveUp::Credentials));
-    assert_eq!(session.count(ALLOCATE), 2);
+    assert_eq!(session.asked(ALLOCATE), 2);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_quota_that_is_reached_says_so() {
     let _first = start(config()).allocated();
     let mut second = start(config());
     assert_eq!(second.refused(SOON), Error::Quota);
-    assert_eq!(second.count(ALLOCATE), 2);
+    assert_eq!(second.asked(ALLOCATE), 2);
 }
 
 #[test]
@@ -75,24 +75,21 @@ fn a_server_without_ports_left_says_so() {
     assert_eq!(error, Error::Capacity);
 }
 
+/// coturn redirects before it knows who asks, and so cannot sign that; anybody on the way could
+/// have written it. [rfc8489-14.8-7b]
 #[test]
-fn a_redirection_names_the_other_server() {
+fn an_unsigned_redirection_is_not_followed() {
     let network = Network::enter();
-    let to = format!("{}:3478", SERVERS[1]);
-    let _coturn = Coturn::start(&network, &[&format!("alternate-server={to}")]);
-    let mut session = start(config());
-    let event = session.wait_for(SOON, |_| true);
-    let Some(Event::Redirected { to: other, .. }) = event else { panic!("{event:?}") };
-    assert_eq!(other.to_string(), to);
+    let _coturn = Coturn::start(&network, &[&format!("alternate-server={}:3478", SERVERS[1])]);
+    let mut session = start(impatient(config()));
+    assert_eq!(session.refused(SOON), Error::Integrity);
+    assert!(session.dropped.iter().all(|&reason| reason == DropReason::Unauthenticated));
 }
 
 #[test]
 fn no_server_is_a_timeout() {
     let _network = Network::enter();
-    let mut config = config();
-    config.retransmission.rto = std::time::Duration::from_millis(20);
-    config.retransmission.rc = 3;
-    let mut session = start(config);
+    let mut session = start(impatient(config()));
     assert_eq!(session.refused(SOON), Error::Timeout);
     assert_eq!(session.count(ALLOCATE), 3);
 }
@@ -112,7 +109,7 @@ fn rotated_credentials_end_the_old_client_and_serve_the_new_one() {
     coturn.replace_option(&user("the-old-one"), &user("the-new-one"));
     coturn.restart(&network);
     assert_eq!(old.refused(2 * SOON), Error::Credentials(GiveUp::Credentials));
-    assert!(old.count(REFRESH) + old.count(ALLOCATE) <= 2 + 4, "{:?}", old.sent);
+    assert!(old.asked(REFRESH) + old.asked(ALLOCATE) <= 2 + 4, "{:?}", old.sent);
 
     let mut new = config();
     new.credentials = credentials(USER, "the-new-one");
