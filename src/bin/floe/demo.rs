@@ -4,22 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use floe::config::Role;
-use floe::driver::{Events, LoopbackUse, NodeBuilder, PathFilter};
+use floe::driver::{LoopbackUse, NodeBuilder, PathFilter};
 use floe::event::SelectedPair;
 use floe::signaling::memory;
-use floe::stats::PairStats;
-use floe::{AgentState, Connection, ConnectionEvent, Node};
+use floe::{AgentState, ConnectionEvent};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::Failure;
 use crate::options::Network;
-use crate::output::{
-    Output, candidate_json, candidate_text, kind, millis, pair_json, pair_state, selected_json,
-    state, within,
-};
+use crate::output::{Output, millis, within};
+use crate::side::{Side, leaves_from, path, set};
 use crate::turn_server::{self, TurnServer};
 
 /// The whole run.
@@ -36,13 +33,38 @@ const PROBE_TEXT: &[u8] = b"still there?";
 /// How long data may take there and back before it is sent again.
 const ECHO: Duration = Duration::from_millis(250);
 
+/// How long a relayed pair may take to be ready beside the one in use.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Between two looks at the pairs.
+const LOOK: Duration = Duration::from_millis(1);
+
 #[derive(Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     network: Network,
+    /// How the agents reach the TURN server of the demo
+    #[arg(long, value_enum, value_name = "TRANSPORT", default_value_t = RelayTransport::Udp)]
+    relay_transport: RelayTransport,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+}
+
+/// How the agents reach the TURN server of the demo.
+#[derive(Clone, Copy, ValueEnum)]
+enum RelayTransport {
+    Udp,
+    Tcp,
+}
+
+impl RelayTransport {
+    /// As it is written in a URL.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// The 5-tuples that carry nothing any more.
@@ -59,20 +81,9 @@ impl Blocked {
     }
 
     fn block(&self, pair: &SelectedPair) {
-        let path = (pair.base, pair.remote.address);
+        let path = (leaves_from(pair), pair.remote.address);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
-}
-
-/// One of the two agents.
-struct Side {
-    name: &'static str,
-    node: Node,
-    connection: Connection,
-    events: Events,
-    state: AgentState,
-    /// Every pair that was there at some time, as it was last seen.
-    seen: Vec<PairStats>,
 }
 
 struct Demo {
@@ -105,7 +116,10 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
 
 async fn play(options: &Options, mut output: Output, result: &mut Value) -> Result<(), Failure> {
     if !options.json {
-        output.line("Two agents in this process, real UDP sockets, signalling in memory.\n");
+        output.line(
+            "Two agents and a STUN and TURN server in this process, real sockets, signalling in \
+             memory.\n",
+        );
     }
     let mut demo = Demo::start(options, output).await?;
     let outcome = demo.play(result).await;
@@ -115,21 +129,26 @@ async fn play(options: &Options, mut output: Output, result: &mut Value) -> Resu
 }
 
 impl Demo {
-    /// Starts the server, both nodes and both agents.
+    /// Starts the servers, both nodes and both agents.
     async fn start(options: &Options, mut output: Output) -> Result<Self, Failure> {
         let blocked = Blocked::default();
         let builder = options
             .network
-            .builder()?
+            .builder_with_relay()?
             .loopback(LoopbackUse::LastResort)
             .path_filter(blocked.filter());
-        let servers = start_servers(&mut output, builder.clone()).await?;
+        let servers = start_servers(&mut output, builder.clone(), &blocked).await?;
         let mut sides = Vec::new();
         for (name, first) in [("left", 1), ("right", 2)] {
             let mut builder = builder.clone();
             for server in &servers {
+                let url = format!(
+                    "turn:{}?transport={}",
+                    server.address(),
+                    options.relay_transport.name()
+                );
                 builder = builder
-                    .stun(&format!("stun:{}", server.address()))
+                    .turn(&url, server.username(), server.password())
                     .map_err(|error| Failure::runtime(error.to_string()))?;
             }
             if let Some(mut seed) = options.network.seed() {
@@ -163,7 +182,9 @@ impl Demo {
         let began = Instant::now();
         self.connect().await?;
         set(result, "connect_ms", json!(millis(began.elapsed())));
-        self.report().await;
+        self.settle().await?;
+        self.tell_firsts(result);
+        self.report();
         self.exchange().await?;
         set(result, "data", json!(true));
 
@@ -171,7 +192,7 @@ impl Demo {
         let (how, recovered) = self.recover(&before).await?;
         set(result, "recovered_by", json!(how));
         set(result, "recover_ms", json!(millis(recovered)));
-        self.report().await;
+        self.report();
         self.exchange().await?;
         set(result, "connected", json!(true));
         Ok(())
@@ -182,10 +203,7 @@ impl Demo {
         let Self { output, left, right, .. } = self;
         let connect = async {
             while !(left.is_selected() && right.is_selected()) {
-                let (side, event) = next(left, right).await?;
-                side.show(output, event);
-                left.note_pairs();
-                right.note_pairs();
+                step(output, left, right).await?;
                 let side = if left.state == AgentState::Failed { &*left } else { &*right };
                 if side.state == AgentState::Failed {
                     return Err(Failure::runtime(format!(
@@ -207,6 +225,40 @@ impl Demo {
         }
     }
 
+    /// Waits for the relayed pair that is kept in reserve, for a while.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        let Self { output, left, right, .. } = self;
+        let settle = async {
+            while !(left.has_relay() && right.has_relay()) {
+                step(output, left, right).await?;
+            }
+            Ok(())
+        };
+        timeout(SETTLE, settle).await.unwrap_or(Ok(()))
+    }
+
+    /// Says when data could flow for the first time, over the relay and directly.
+    fn tell_firsts(&mut self, result: &mut Value) {
+        for side in [&self.left, &self.right] {
+            let mut firsts =
+                [(side.relayed, "over the relay"), (side.direct, "over the direct path")];
+            firsts.sort_by_key(|(after, _)| *after);
+            let firsts = firsts.iter().filter_map(|(after, way)| {
+                after.map(|after| format!("{way} after {:.1} ms", millis(after)))
+            });
+            let detail = firsts.collect::<Vec<_>>().join(", ");
+            let object = json!({
+                "type": "first",
+                "agent": side.name,
+                "relay_ms": side.relayed.map(millis),
+                "direct_ms": side.direct.map(millis),
+            });
+            self.output.step(side.name, "data flows", &detail, object);
+        }
+        set(result, "relay_ms", json!(self.left.relayed.map(millis)));
+        set(result, "direct_ms", json!(self.left.direct.map(millis)));
+    }
+
     fn selected(&self) -> Result<SelectedPair, Failure> {
         self.left
             .connection
@@ -214,36 +266,19 @@ impl Demo {
             .ok_or_else(|| Failure::runtime("the selected pair vanished; run again with -v"))
     }
 
-    /// Prints every pair and its outcome: the one in use, others that work, and those that were
-    /// not needed any more once one was selected.
-    async fn report(&mut self) {
+    /// Prints what the servers did, every pair and its outcome, and the way of the data.
+    fn report(&mut self) {
         let answered: u64 = self.servers.iter().map(TurnServer::answered).sum();
-        let detail = format!("server answered {answered} requests");
-        let object = json!({ "type": "stun", "answered": answered });
-        self.output.step("stun", "", &detail, object);
-        for side in [&self.left, &self.right] {
-            let now = side.connection.stats().pairs;
-            let unneeded = side.seen.iter().filter(|seen| !now.iter().any(|pair| same(pair, seen)));
-            let unneeded = unneeded.map(|pair| (pair, "not needed"));
-            for (pair, outcome) in
-                now.iter().map(|pair| (pair, pair_state(pair.state))).chain(unneeded)
-            {
-                let rtt = pair.counters.current_round_trip_time;
-                let detail = format!(
-                    "{:<11} {} {} -> {} {}{}{}",
-                    outcome,
-                    kind(pair.local.kind),
-                    pair.local.address,
-                    kind(pair.remote.kind),
-                    pair.remote.address,
-                    rtt.map(|rtt| format!("  rtt {:.2} ms", millis(rtt))).unwrap_or_default(),
-                    if pair.selected { "  <- in use" } else { "" },
-                );
-                let mut object = pair_json(pair);
-                set(&mut object, "agent", json!(side.name));
-                set(&mut object, "outcome", json!(outcome));
-                self.output.step(side.name, "pair", &detail, object);
-            }
+        let relayed: u64 = self.servers.iter().map(TurnServer::relayed).sum();
+        let detail = format!("answered {answered} requests, relayed {relayed} datagrams");
+        let object = json!({ "type": "stun", "answered": answered, "relayed": relayed });
+        self.output.step("server", "", &detail, object);
+        self.left.report(&mut self.output);
+        self.right.report(&mut self.output);
+        if let Some(pair) = self.left.connection.selected() {
+            let stops = path(&self.left, &self.right, &pair);
+            let object = json!({ "type": "path", "stops": stops });
+            self.output.step("", "path", &stops.join(" -> "), object);
         }
     }
 
@@ -282,10 +317,11 @@ impl Demo {
         before: &SelectedPair,
     ) -> Result<(&'static str, Duration), Failure> {
         self.blocked.block(before);
-        let path = format!("{} <-> {}", before.base, before.remote.address);
+        let local = leaves_from(before);
+        let path = format!("{local} <-> {}", before.remote.address);
         let object = json!({
             "type": "blocked",
-            "local": before.base.to_string(),
+            "local": local.to_string(),
             "remote": before.remote.address.to_string(),
         });
         self.output.step("", "path killed", &path, object);
@@ -306,7 +342,7 @@ impl Demo {
         let took = began.elapsed();
         let after = self.left.connection.selected();
         let path = after.map_or_else(String::new, |pair| {
-            format!("now {} <-> {}", pair.base, pair.remote.address)
+            format!("now {} <-> {}", leaves_from(&pair), pair.remote.address)
         });
         let detail = format!("by {how}, {:.0} ms after; {path}", millis(took));
         let object = json!({ "type": "recovered", "by": how, "took_ms": millis(took) });
@@ -376,10 +412,11 @@ async fn deliver(from: &Side, to: &Side, text: &[u8]) -> Option<Instant> {
     None
 }
 
-/// Starts a STUN server for each family that the agents will use.
+/// Starts a server for each family that the agents will use.
 async fn start_servers(
     output: &mut Output,
     builder: NodeBuilder,
+    blocked: &Blocked,
 ) -> Result<Vec<TurnServer>, Failure> {
     // A node that lives for a moment, to see which addresses there are.
     let scout = Network::bind(builder).await?;
@@ -389,19 +426,35 @@ async fn start_servers(
     let families: [fn(&&SocketAddr) -> bool; 2] = [|a| a.is_ipv4(), |a| a.is_ipv6()];
     for family in families {
         let Some(address) = addresses.iter().find(family) else { continue };
-        let server = start_server(address.ip()).await.map_err(|error| {
-            Failure::runtime(format!("no STUN server on {} ({error})", address.ip()))
+        let server = start_server(address.ip(), blocked).await.map_err(|error| {
+            Failure::runtime(format!(
+                "no server on {} ({error}); try --bind with another address",
+                address.ip()
+            ))
         })?;
-        let detail = format!("listening on {}", server.address());
+        let detail = format!("STUN and TURN on {}, UDP and TCP", server.address());
         let object = json!({ "type": "stun", "listening": server.address().to_string() });
-        output.step("stun", "server", &detail, object);
+        output.step("server", "", &detail, object);
         servers.push(server);
     }
     Ok(servers)
 }
 
-async fn start_server(ip: IpAddr) -> std::io::Result<TurnServer> {
-    TurnServer::start(turn_server::Options::new(ip)?).await
+async fn start_server(ip: IpAddr, blocked: &Blocked) -> std::io::Result<TurnServer> {
+    let mut options = turn_server::Options::new(ip)?;
+    options.filter = Some(blocked.filter());
+    TurnServer::start(options).await
+}
+
+/// Shows the next event of either side, and takes note of the pairs now and then.
+async fn step(output: &mut Output, left: &mut Side, right: &mut Side) -> Result<(), Failure> {
+    if let Ok(event) = timeout(LOOK, next(left, right)).await {
+        let (side, event) = event?;
+        side.show(output, event);
+    }
+    left.note_pairs();
+    right.note_pairs();
+    Ok(())
 }
 
 /// Waits for the next event of either side.
@@ -409,101 +462,10 @@ async fn next<'s>(
     left: &'s mut Side,
     right: &'s mut Side,
 ) -> Result<(&'s mut Side, ConnectionEvent), Failure> {
-    let (side, event) = tokio::select! {
-        event = left.events.next() => (left, event),
-        event = right.events.next() => (right, event),
+    let (is_left, event) = tokio::select! {
+        event = left.next() => (true, event),
+        event = right.next() => (false, event),
     };
     let event = event.ok_or_else(|| Failure::runtime("an agent was closed; run again with -v"))?;
-    if let ConnectionEvent::State(now) = &event {
-        side.state = *now;
-    }
-    Ok((side, event))
-}
-
-fn set(object: &mut Value, member: &str, value: Value) {
-    if let Some(members) = object.as_object_mut() {
-        members.insert(member.into(), value);
-    }
-}
-
-impl Side {
-    fn new(name: &'static str, node: Node, connection: Connection) -> Self {
-        let events = connection.events();
-        Self { name, node, connection, events, state: AgentState::New, seen: Vec::new() }
-    }
-
-    /// Remembers the pairs: a selection removes those that are not needed any more.
-    fn note_pairs(&mut self) {
-        for pair in self.connection.stats().pairs {
-            match self.seen.iter_mut().find(|seen| same(seen, &pair)) {
-                Some(seen) => *seen = pair,
-                None => self.seen.push(pair),
-            }
-        }
-    }
-
-    fn is_dead(&self) -> bool {
-        match self.state {
-            AgentState::Disconnected | AgentState::Failed => true,
-            AgentState::New
-            | AgentState::Checking
-            | AgentState::Connected
-            | AgentState::Completed
-            | AgentState::Closed => false,
-        }
-    }
-
-    fn is_selected(&self) -> bool {
-        self.connection.selected().is_some() && self.state == AgentState::Completed
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
-    fn show(&self, output: &mut Output, event: ConnectionEvent) {
-        let (what, detail, mut object) = match event {
-            ConnectionEvent::LocalCandidate(candidate) => {
-                let mut object = json!({ "type": "candidate" });
-                set(&mut object, "candidate", candidate_json(&candidate));
-                ("candidate", candidate_text(&candidate), object)
-            }
-            ConnectionEvent::GatheringComplete => {
-                ("gathered", String::new(), json!({ "type": "gathered" }))
-            }
-            ConnectionEvent::State(now) => {
-                let object = json!({ "type": "state", "state": state(now) });
-                ("state", state(now).to_owned(), object)
-            }
-            ConnectionEvent::Sendable => {
-                ("sendable", "data can flow".into(), json!({ "type": "sendable" }))
-            }
-            ConnectionEvent::Selected(pair) => {
-                let rtt = pair.rtt.map(|rtt| format!("  rtt {:.2} ms", millis(rtt)));
-                let detail = format!(
-                    "{} {} -> {} {}{}",
-                    kind(pair.local.kind),
-                    pair.local.address,
-                    kind(pair.remote.kind),
-                    pair.remote.address,
-                    rtt.unwrap_or_default()
-                );
-                ("selected", detail, selected_json(&pair))
-            }
-            ConnectionEvent::Restarting { by_peer } => {
-                let detail = if by_peer { "the peer asked" } else { "new sockets, new checks" };
-                let object = json!({ "type": "restarting", "by_peer": by_peer });
-                ("restarting", detail.into(), object)
-            }
-            ConnectionEvent::SignalRejected(rejected) => {
-                let object = json!({ "type": "rejected", "reason": rejected.to_string() });
-                ("rejected", rejected.to_string(), object)
-            }
-            _ => return,
-        };
-        set(&mut object, "agent", json!(self.name));
-        output.step(self.name, what, &detail, object);
-    }
-}
-
-/// Whether two reports are of one pair: its candidates may change their type, not their priority.
-fn same(a: &PairStats, b: &PairStats) -> bool {
-    a.priority == b.priority && a.remote.address == b.remote.address
+    Ok((if is_left { left } else { right }, event))
 }

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+mod advice;
 mod demo;
 mod gather;
 mod options;
 mod output;
 mod peer;
+mod side;
 #[allow(dead_code, reason = "tests use more of it")]
 mod turn_server;
 

@@ -1,6 +1,7 @@
 //! Options that several commands share.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 use floe::Node;
@@ -15,15 +16,21 @@ pub(crate) struct Network {
     /// Ask this STUN server for our public address: stun:host[:port]; repeatable
     #[arg(long, value_name = "URL", value_parser = stun_url)]
     stun: Vec<StunUrl>,
-    /// Relay through this TURN server (not in this version)
+    /// Relay through this TURN server: turn:host[:port][?transport=udp|tcp], turns: for TLS;
+    /// repeatable
     #[arg(long, value_name = "URL")]
     turn: Vec<String>,
-    /// The user name at the TURN servers (not in this version)
+    /// The user name at the TURN server: one for each --turn, or one for all
     #[arg(long, value_name = "NAME")]
-    username: Option<String>,
-    /// The password at the TURN servers (not in this version)
-    #[arg(long, value_name = "PASSWORD")]
-    password: Option<String>,
+    username: Vec<String>,
+    /// The password likewise; other users see it in the list of processes, but not the environment
+    /// variable FLOE_TURN_PASSWORD, which is used if no --password is given
+    #[arg(long, value_name = "PASSWORD", allow_hyphen_values = true)]
+    password: Vec<String>,
+    /// Trust the certificates of this file, in PEM, for turns: servers, and not the system's;
+    /// repeatable
+    #[arg(long, value_name = "FILE")]
+    tls_roots: Vec<PathBuf>,
     /// Also use TCP candidates (not in this version)
     #[arg(long)]
     tcp: bool,
@@ -51,37 +58,52 @@ pub(crate) struct Network {
 }
 
 /// Which candidates are used.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Policy {
     /// All of them.
     All,
-    /// Relayed ones alone (needs TURN, which is not in this version).
+    /// Relayed ones alone: nothing is sent but to TURN servers.
     Relay,
 }
 
+/// The environment variable with the password of the TURN servers.
+const PASSWORD: &str = "FLOE_TURN_PASSWORD";
+
 impl Network {
-    /// Starts logging, refuses what this version has not, and builds a node of the rest.
+    /// Starts logging, and builds a node.
     pub(crate) fn builder(&self) -> Result<NodeBuilder, Failure> {
-        log(self.verbose);
-        if !self.turn.is_empty() || self.username.is_some() || self.password.is_some() {
+        if self.policy == Policy::Relay && self.turn.is_empty() {
             return Err(Failure::usage(
-                "this version has no TURN yet; leave out --turn, --username and --password",
+                "--policy relay needs a TURN server; add --turn URL --username NAME --password \
+                 PASSWORD",
             ));
         }
+        self.builder_with_relay()
+    }
+
+    /// The same where the caller adds TURN servers of its own.
+    pub(crate) fn builder_with_relay(&self) -> Result<NodeBuilder, Failure> {
+        log(self.verbose);
         if self.tcp {
             return Err(Failure::usage("this version has no TCP candidates yet; leave out --tcp"));
         }
         let policy = match self.policy {
             Policy::All => CandidatePolicy::All,
-            Policy::Relay => {
-                return Err(Failure::usage(
-                    "--policy relay needs TURN, which this version has not; use --policy all",
-                ));
-            }
+            Policy::Relay => CandidatePolicy::Relay,
         };
         let mut builder = Node::builder().agent(|agent| agent.policy = policy);
         for url in &self.stun {
             builder = builder.stun(&url.to_string()).map_err(|e| Failure::usage(e.to_string()))?;
+        }
+        builder = self.add_turn(builder)?;
+        for file in &self.tls_roots {
+            let (shown, wanted) = (file.display(), "give a file of certificates in PEM");
+            let certificates = std::fs::read(file).map_err(|error| {
+                Failure::usage(format!("--tls-roots {shown}: {error}; {wanted}"))
+            })?;
+            builder = builder.tls_roots(&certificates).map_err(|error| {
+                Failure::usage(format!("--tls-roots {shown}: {error}; {wanted}"))
+            })?;
         }
         for name in &self.interface {
             builder = builder.interface(name);
@@ -107,6 +129,46 @@ impl Network {
         Ok(builder)
     }
 
+    /// Adds the TURN servers, each with its credentials.
+    fn add_turn(&self, mut builder: NodeBuilder) -> Result<NodeBuilder, Failure> {
+        let mut passwords = self.password.clone();
+        let given = std::env::var(PASSWORD).ok().filter(|given| !given.is_empty());
+        if passwords.is_empty() {
+            passwords.extend(given.filter(|_| !self.turn.is_empty()));
+        }
+        for (option, values) in [("--username", &self.username), ("--password", &passwords)] {
+            if self.turn.is_empty() && !values.is_empty() {
+                return Err(Failure::usage(format!(
+                    "{option} is for a TURN server; add --turn URL"
+                )));
+            }
+            if values.is_empty() && !self.turn.is_empty() {
+                let or = if option == "--password" {
+                    format!(", or set {PASSWORD}")
+                } else {
+                    String::new()
+                };
+                return Err(Failure::usage(format!("--turn needs {option}; add it{or}")));
+            }
+            if values.len() > 1 && values.len() != self.turn.len() {
+                return Err(Failure::usage(format!(
+                    "{} --turn and {} {option}; give one {option} for each --turn, or one for all",
+                    self.turn.len(),
+                    values.len(),
+                )));
+            }
+        }
+        let users = self.username.iter().cycle().zip(passwords.iter().cycle());
+        for (url, (username, password)) in self.turn.iter().zip(users) {
+            builder = builder.turn(url, username, password).map_err(|error| {
+                // Who writes a user into the URL may have written the password too.
+                let shown = if url.contains('@') { "URL" } else { url };
+                Failure::usage(format!("--turn {shown}: {error}"))
+            })?;
+        }
+        Ok(builder)
+    }
+
     fn excludes(&self, address: &SocketAddr) -> bool {
         (self.ipv4 && address.is_ipv6()) || (self.ipv6 && address.is_ipv4())
     }
@@ -121,11 +183,19 @@ impl Network {
         !self.stun.is_empty()
     }
 
+    /// Whether a TURN server was named.
+    pub(crate) fn has_turn(&self) -> bool {
+        !self.turn.is_empty()
+    }
+
     /// Binds a node of `builder`, and warns of names that cannot be resolved.
     pub(crate) async fn bind(builder: NodeBuilder) -> Result<Node, Failure> {
         let node = builder.bind().await.map_err(|error| Failure::runtime(error.to_string()))?;
         for url in node.unresolved() {
-            eprintln!("floe: {url} cannot be resolved; going on without it");
+            eprintln!(
+                "floe: {url} cannot be resolved; check the name, and whether this network has DNS; \
+                 going on without it"
+            );
         }
         Ok(node)
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::Failure;
+use crate::gather::Found;
 use crate::options::Network;
 use crate::output::{Output, selected_json, state, stats_json};
 
@@ -57,7 +58,20 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let (inside, mut outside) = memory::pair(64);
     let connection = node.open(node.agent_config(role), inside);
     show_state(&mut output, AgentState::New);
-    serve(&connection, &mut outside, &mut output).await;
+    let mut found = Some(Found::default());
+    serve(&connection, &mut outside, &mut output, |output, event| {
+        let Some(noted) = &mut found else { return };
+        noted.note(event);
+        if matches!(event, ConnectionEvent::GatheringComplete) {
+            // Without relays the connection may come about all the same: it goes on.
+            let missing = noted.missing(&options.network).filter(|_| options.network.has_turn());
+            if let Some(sentence) = missing {
+                error(output, &sentence);
+            }
+            found = None;
+        }
+    })
+    .await;
     let mut events = connection.events();
     connection.close().await;
     while let Some(event) = events.next().await {
@@ -69,7 +83,12 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Serves stdin, the signalling, the events and the data until told to close.
-async fn serve(connection: &Connection, outside: &mut Memory, output: &mut Output) {
+async fn serve(
+    connection: &Connection,
+    outside: &mut Memory,
+    output: &mut Output,
+    mut note: impl FnMut(&mut Output, &ConnectionEvent),
+) {
     let mut lines = LineReader::new(tokio::io::stdin());
     let mut events = connection.events();
     let mut buf = vec![0; 65_536];
@@ -88,7 +107,10 @@ async fn serve(connection: &Connection, outside: &mut Memory, output: &mut Outpu
                 Some(Err(_)) | None => return,
             },
             event = events.next() => match event {
-                Some(event) => show(output, connection, event),
+                Some(event) => {
+                    note(output, &event);
+                    show(output, connection, event);
+                }
                 None => return,
             },
             length = connection.recv(&mut buf) => {
@@ -181,6 +203,7 @@ fn event_kind(event: &ConnectionEvent) -> &'static str {
         ConnectionEvent::RemoteCandidate(_) => "remote candidate",
         ConnectionEvent::GatheringComplete => "gathering complete",
         ConnectionEvent::GatheringFailed { .. } => "gathering failed",
+        ConnectionEvent::Gathered { .. } => "address of a server",
         ConnectionEvent::Sendable => "sendable",
         ConnectionEvent::Restarting { .. } => "restarting",
         ConnectionEvent::RestartRecommended(_) => "restart recommended",
