@@ -105,7 +105,7 @@ impl NodeBuilder {
     /// URL, and nothing else is tried in the place of either. [rfc8489-6.2.3-10]
     ///
     /// Username and password are used as given; take care that they come by a way as safe as the
-    /// one to the server. [rfc7065-4-1]
+    /// one to the server. [RFC 7065 §4]
     ///
     /// # Errors
     ///

@@ -93,7 +93,7 @@ impl Resolver {
         Self::default()
     }
 
-    /// Where a server is, for each of its transports. [rfc8489-8.1-p1]
+    /// Where a server is, for each of its transports. [rfc8489-8.1-p1] [rfc8656-5-p2]
     async fn places(&self, url: &ServerUrl) -> Vec<Place> {
         match url.host() {
             Host::Ip(ip) => at_port(url, &[*ip]),
@@ -238,6 +238,7 @@ mod srv {
 
     /// The addresses of the targets, the preferred ones first; `None` if there are no records, and
     /// none at all where the records say that there is no such service. [rfc8489-8.1-2]
+    /// [rfc8445-5.1.1.2-3]
     pub(super) async fn lookup(dns: TokioResolver, query: String) -> Option<Vec<SocketAddr>> {
         let found = dns.lookup(query, RecordType::SRV).await.ok()?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is foreign")]
@@ -296,7 +297,7 @@ mod tests {
         ServerUrl::Turn(text.parse().unwrap())
     }
 
-    /// [rfc8489-8.1-p1] [rfc7064-3.2-p1] [rfc7065-3.2-p1]
+    /// [rfc8489-8.1-p1] [rfc7064-3.2-p1] [rfc7065-3.2-p1] [rfc8656-5-p2]
     #[tokio::test]
     async fn an_address_is_contacted_at_its_port_or_the_default_one() {
         let resolver = Resolver::default();
@@ -324,6 +325,7 @@ mod tests {
         assert!(!is_mdns("local.example"));
     }
 
+    /// [rfc8489-8.1-3]
     #[test]
     fn of_many_addresses_some_of_each_family_are_used() {
         let v4 = (1..9).map(|n| IpAddr::from([192, 0, 2, n]));
@@ -400,7 +402,7 @@ mod tests {
             (transport, SocketAddr::from((ip, port)))
         }
 
-        /// [rfc8489-8.1-p1] [rfc8489-8.1-2] [rfc7065-3.2-p1]
+        /// [rfc8489-8.1-p1] [rfc8489-8.1-2] [rfc7065-3.2-p1] [rfc8445-5.1.1.2-3] [rfc8656-5-p2]
         #[tokio::test]
         async fn without_a_port_srv_records_say_where_each_transport_is() {
             let (resolver, asked) = resolver(vec![

@@ -107,7 +107,8 @@ mod with_tls {
         /// TLS 1.2 and 1.3 with ephemeral keys and AEAD alone, as rustls has them with `ring`: no
         /// compression, no renegotiation, no deprecated suite to disable. [rfc8489-6.2.3-1]
         /// [rfc8489-6.2.3-2] [rfc8489-6.2.3-3] [rfc8489-6.2.3-4] [rfc8489-6.2.3-5]
-        /// [rfc8489-6.2.3-6] [rfc8489-6.2.3-7]
+        /// [rfc8489-6.2.3-6] [rfc8489-6.2.3-7] [rfc8489-16-1]
+        /// [rfc8656-3.1-1]
         pub(in super::super) fn new(roots: RootCertStore) -> Self {
             let provider = Arc::new(ring::default_provider());
             let config = ClientConfig::builder_with_provider(provider)
@@ -342,5 +343,44 @@ mod tests {
         for text in ["", "certificate", "-----BEGIN PRIVATE KEY-----", empty] {
             assert_eq!(secure.trust(text.as_bytes()), Err(RootsError), "{text}");
         }
+    }
+
+    /// What a hello offers is all there can be: AEAD with ephemeral keys, and no compression.
+    /// [rfc8489-6.2.3-3] [rfc8489-6.2.3-4] [rfc8489-6.2.3-5] [rfc8489-6.2.3-6] [rfc8489-6.2.3-7]
+    /// [rfc8489-16-1] [rfc8656-3.1-1]
+    #[tokio::test]
+    async fn nothing_weak_is_offered() {
+        // TLS 1.3 has no others; then ECDHE with AES in GCM or ChaCha20; then the mark that stands
+        // for secure renegotiation.
+        const GOOD: [u16; 10] =
+            [0x1301, 0x1302, 0x1303, 0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9, 0x00FF];
+        let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut secure = Secure::default();
+        secure.trust(authority().der()).unwrap();
+        let url = ServerUrl::Turn("turns:relay.test".parse().unwrap());
+        let tls = secure.load(&[url]).await;
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = [0; 2048];
+            let length = stream.read(&mut hello).await.unwrap();
+            hello[..length].to_vec()
+        };
+        let client = async {
+            let stream = TcpStream::connect(address).await.unwrap();
+            tls.connect(stream, Some("relay.test"), LOCALHOST).await.err()
+        };
+        let (hello, failure) = tokio::join!(server, client);
+        assert_eq!(failure, Some(ConnectFailure::Handshake));
+        // The headers of record and message, version, random; then three lists with their lengths.
+        let (session, rest) = hello[44..].split_at(usize::from(hello[43]));
+        assert!(session.len() <= 32);
+        let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+        let (suites, rest) = rest[2..].split_at(length);
+        let suites: Vec<u16> =
+            suites.chunks(2).map(|suite| u16::from_be_bytes([suite[0], suite[1]])).collect();
+        assert!(suites.iter().all(|suite| GOOD.contains(suite)), "{suites:#06x?}");
+        assert!(suites.contains(&0xC02F), "for servers of old: {suites:#06x?}");
+        assert_eq!(rest[..2], [1, 0], "no compression");
     }
 }

@@ -130,12 +130,14 @@ impl TurnUrl {
     }
 
     /// Returns whether it is `turns:`: TLS or DTLS, and nothing in the clear. [rfc7065-3.2-1a]
+    /// [rfc8656-4.1-1a]
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
     /// Returns the transports to be tried, in this order. [rfc7065-3.2-p1] [rfc7065-3.2-1b]
+    /// [rfc8656-4.1-1b] [rfc8656-7.1-2]
     #[must_use]
     pub fn transports(&self) -> &[Transport] {
         match (&self.transport, self.secure) {
@@ -448,6 +450,7 @@ mod tests {
     }
 
     /// [rfc7065-3.1-p1] [rfc7065-3.1-1] [rfc7065-3.2-p1] [rfc7065-3.2-1a] [rfc7065-3.2-1b]
+    /// [rfc8656-4.1-1a] [rfc8656-4.1-1b] [rfc8656-7.1-2]
     #[test]
     fn a_turn_url_names_its_transport_or_leaves_it_open() {
         use Transport::{Dtls, Tcp, Tls, Udp};

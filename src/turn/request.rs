@@ -337,7 +337,7 @@ impl Transactions {
 
 /// Writes a request, with credentials once the server has asked for them. There is no FINGERPRINT:
 /// what comes from the address of the server is STUN or ChannelData and nothing else, so neither
-/// side needs it to tell. [rfc8656-5-10] [rfc8656-5-1] [rfc8656-5-p1] [rfc8656-5-p3]
+/// side needs it to tell. [rfc8656-5-1] [rfc8656-5-p1] [rfc8656-5-p3]
 fn encode(
     ask: &Ask,
     id: TransactionId,

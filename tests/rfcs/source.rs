@@ -70,13 +70,16 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Adds the citations of one file. From `#[cfg(test)]` before a `mod … {` on, it is a test.
+/// Adds the citations of one file. From `#[cfg(test)]`, alone or with
+/// a feature, before a `mod … {` on, it is a test.
 fn cite(text: &str, path: &str, tests: bool, all: &mut Vec<Citation>) {
     let mut in_test = tests || path.ends_with("/tests.rs");
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
         let next = lines.peek().map_or("", |(_, next)| next.trim());
-        in_test |= line.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{');
+        let gate =
+            ["#[cfg(test)]", "#[cfg(all(test, "].iter().any(|gate| line.trim().starts_with(gate));
+        in_test |= gate && next.starts_with("mod ") && next.ends_with('{');
         for id in ids(line) {
             let (id, path) = (String::from(id), String::from(path));
             all.push(Citation { id, path, line: index + 1, in_test });
