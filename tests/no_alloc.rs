@@ -1,17 +1,29 @@
-//! In the steady state the core allocates nothing: consent both ways, data both ways.
+//! In the steady state the core allocates nothing: consent both ways, data both ways, directly
+//! and over a relay.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
+#[path = "it/turn_server.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod turn_server;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use floe::config::{AgentConfig, EndpointConfig, Role};
-use floe::{AgentId, ComponentId, Endpoint, HEADROOM, Instant, Received, Socket, SocketId};
+use floe::config::{AgentConfig, CandidatePolicy, EndpointConfig, Role};
+use floe::stun::LongTerm;
+use floe::{
+    AgentId, ComponentId, Endpoint, HEADROOM, Instant, Received, Server, Socket, SocketId,
+    Transport,
+};
+
+use turn_server::TurnServer;
 
 struct Side {
     endpoint: Endpoint,
@@ -157,4 +169,151 @@ fn ten_thousand_messages_of_a_stream_allocate_nothing() {
     let counted = allocation_counter::measure(|| run(3_334));
     assert_eq!(counted.count_total, 0, "{counted:?}");
     assert_eq!(found, 3 * 3_434);
+}
+
+const TURN: &str = "198.51.100.1:3478";
+
+/// A side that uses relays alone, a side that does not, and the TURN server between them.
+struct Relayed {
+    sides: [Side; 2],
+    server: TurnServer,
+}
+
+impl Relayed {
+    fn connected() -> (Self, Instant) {
+        let mut sides = [
+            Side::relaying(Role::Controlling, "192.0.2.1:4000", 1),
+            Side::new(Role::Controlled, "192.0.2.2:4000", 2),
+        ];
+        let server = TurnServer::new(TURN, &["198.51.100.1:50000"]);
+        let mut now = Instant::ZERO;
+        sides[0].buf.fill(0);
+        let mut world = Self { sides, server };
+        world.run(&mut now, Duration::from_secs(1));
+        let sides = &mut world.sides;
+        let descriptions =
+            [0, 1].map(|i| sides[i].endpoint.agent(sides[i].agent).unwrap().local_description());
+        for (side, description) in sides.iter_mut().zip(descriptions.iter().rev()) {
+            let mut agent = side.endpoint.agent_mut(now, side.agent).unwrap();
+            agent.set_remote_description(description).unwrap();
+        }
+        world.run(&mut now, Duration::from_secs(60));
+        let agent = world.sides[0].endpoint.agent(world.sides[0].agent).unwrap();
+        assert!(agent.selected(ComponentId::FIRST).is_some());
+        (world, now)
+    }
+
+    /// Hands over what is due, without delay; returns how many packets passed.
+    fn exchange(&mut self, now: Instant) -> u64 {
+        let mut packets = 0;
+        loop {
+            let before = packets;
+            for sender in 0..2 {
+                let side = &mut self.sides[sender];
+                side.endpoint.handle_timeout(now);
+                while let Some(transmit) = self.sides[sender].poll(now) {
+                    packets += 1;
+                    self.carry(now, sender, transmit);
+                }
+                while self.sides[sender].endpoint.poll_event().is_some() {}
+            }
+            if packets == before {
+                return packets;
+            }
+        }
+    }
+
+    /// Brings a packet to the server, and what that sends to where it goes; returns how many
+    /// datagrams of data came out.
+    fn carry(
+        &mut self,
+        now: Instant,
+        sender: usize,
+        (to, range): (SocketAddr, std::ops::Range<usize>),
+    ) -> usize {
+        let side = &self.sides[sender];
+        let octets = &side.buf[range];
+        let (server, from) = (&mut self.server, side.address);
+        let mut sent = Vec::new();
+        allocation_counter::opt_out(|| sent = server.receive(from, to, octets));
+        let mut data = 0;
+        for (from, to, octets) in &sent {
+            let side = self.sides.iter_mut().find(|side| side.address == *to);
+            let side = side.expect("it goes to one of the sides");
+            let received = side.endpoint.handle_datagram(now, side.socket, *from, octets);
+            let whole = |data: &[u8]| data.len() == 1_200;
+            data += usize::from(matches!(received, Received::Data { data, .. } if whole(data)));
+        }
+        allocation_counter::opt_out(|| drop(sent));
+        data
+    }
+
+    fn run(&mut self, now: &mut Instant, duration: Duration) -> u64 {
+        let end = *now + duration;
+        let mut packets = self.exchange(*now);
+        loop {
+            let next = self.sides.iter().filter_map(|side| side.endpoint.poll_timeout()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            *now = next;
+            packets += self.exchange(*now);
+        }
+        *now = end;
+        packets
+    }
+}
+
+impl Side {
+    fn relaying(role: Role, address: &str, seed: u8) -> Self {
+        let mut side = Self::new(role, address, seed);
+        side.endpoint.close(Instant::ZERO);
+        while side.endpoint.poll_event().is_some() {}
+        let credentials = LongTerm::new(b"user", b"pass").unwrap();
+        let server = Server::turn(TURN.parse().unwrap(), Transport::Udp, credentials);
+        side.endpoint.add_server(Instant::ZERO, server);
+        let mut config = AgentConfig::new(role);
+        config.policy = CandidatePolicy::Relay;
+        side.agent = side.endpoint.add_agent(Instant::ZERO, config);
+        side
+    }
+
+    fn poll(&mut self, now: Instant) -> Option<(SocketAddr, std::ops::Range<usize>)> {
+        let transmit = self.endpoint.poll_transmit(now, &mut self.buf)?;
+        Some((transmit.to, transmit.range))
+    }
+}
+
+/// Between two refreshes of the permission, which come every few minutes.
+#[test]
+fn consent_over_a_relay_allocates_nothing() {
+    let (mut world, mut now) = Relayed::connected();
+    let mut packets = 0;
+    let counted = allocation_counter::measure(|| {
+        packets = world.run(&mut now, Duration::from_secs(120));
+    });
+    assert!(packets > 60, "only {packets} packets passed");
+    assert_eq!(counted.count_total, 0, "{counted:?} for {packets} packets");
+}
+
+#[test]
+fn ten_thousand_data_packets_each_way_over_a_relay_allocate_nothing() {
+    let (mut world, mut now) = Relayed::connected();
+    let mut delivered = 0;
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            world.exchange(now);
+            for sender in 0..2 {
+                let from = &mut world.sides[sender];
+                let route = from.endpoint.route(now, from.agent, ComponentId::FIRST).unwrap();
+                from.buf[HEADROOM] = 0x80;
+                let transmit = route.frame(&mut from.buf, HEADROOM..HEADROOM + 1_200).unwrap();
+                // The header of a channel, and the payload where it was.
+                let expected = if sender == 0 { HEADROOM - 4 } else { HEADROOM };
+                assert_eq!(transmit.range, expected..HEADROOM + 1_200);
+                delivered += world.carry(now, sender, (transmit.to, transmit.range));
+            }
+        }
+    });
+    assert_eq!(delivered, 20_000);
+    assert_eq!(counted.count_total, 0, "{counted:?}");
 }
