@@ -47,7 +47,10 @@ impl Trouble {
 
     /// Whether it is of a TURN server, so that there is no relayed candidate.
     pub(crate) fn is_of_relay(&self) -> bool {
-        matches!(self.reason, GatherFailure::Relay(_) | GatherFailure::Connect(_))
+        matches!(
+            self.reason,
+            GatherFailure::Relay(_) | GatherFailure::Connect(_) | GatherFailure::Limit
+        )
     }
 
     /// Who can mend it.
@@ -63,15 +66,17 @@ impl Trouble {
     #[allow(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
     fn advise(&self) -> (Fault, &'static str) {
         match self.reason {
-            GatherFailure::Timeout => {
-                (Fault::Network, "check the URL, and whether UDP may leave this network")
-            }
+            GatherFailure::Timeout => (
+                Fault::Network,
+                "check the URL, that the server runs, and whether UDP may leave this network",
+            ),
             GatherFailure::Unreachable => {
                 (Fault::Network, "check the address and port of the URL, and that the server runs")
             }
             GatherFailure::Refused(_) | GatherFailure::NoAddress => {
                 (Fault::Server, "try another server, and tell who runs this one")
             }
+            GatherFailure::Limit => (Fault::User, "use fewer servers or interfaces"),
             GatherFailure::Connect(failure) => self.connection(failure),
             GatherFailure::Relay(error) => self.relay(error),
             _ => (Fault::Server, "run again with -v"),
@@ -82,8 +87,8 @@ impl Trouble {
     fn silence(&self) -> (Fault, &'static str) {
         let advice = match self.transport {
             Transport::Udp => {
-                "check the URL, and whether UDP may leave this network; where it may not, try the \
-                 URL with ?transport=tcp, or turns:"
+                "check the URL, that the server runs, and whether UDP may leave this network; \
+                 where it may not, try the URL with ?transport=tcp, or turns:"
             }
             Transport::Tcp => {
                 "check the URL; where a firewall drops TCP to this port, try turns: on port 443"
@@ -125,6 +130,9 @@ impl Trouble {
                 Fault::Build,
                 "build floe with --features tls or dtls, or use turn: with ?transport=tcp",
             ),
+            ConnectFailure::Closed => {
+                (Fault::Server, "check that this port is one of a TURN server, or try again later")
+            }
             ConnectFailure::Limit => (Fault::User, "use fewer servers or interfaces"),
             _ => (Fault::Network, "run again with -v"),
         }
