@@ -18,6 +18,8 @@ use super::{Error, Families, LIFETIME_DEFAULT, PeerError, RelayProtocol};
 
 /// Events that wait at most before ICMP errors, which anybody can cause, are dropped.
 const MAX_EVENTS: usize = 256;
+/// How often the owner may have the allocation refreshed.
+const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a client asks.
 #[derive(Clone, Debug)]
@@ -196,6 +198,8 @@ pub struct Client {
     pub(super) fallbacks: u8,
     /// How often the allocation was lost, or the 5-tuple taken, since the last refresh.
     pub(super) mismatches: u8,
+    /// When the owner had it refreshed last.
+    refreshed_at: Instant,
     /// How often the refresh has failed since the last that did not.
     pub(super) refresh_failures: u8,
     /// Whether a 400 had us ask if the allocation lives, since the last permission or channel.
@@ -230,6 +234,7 @@ impl Client {
             fallbacks: 0,
             mismatches: 0,
             refresh_failures: 0,
+            refreshed_at: Instant::ZERO,
             doubted: false,
             indications: Stream::new(1, Purpose::Transaction),
             jitter: Stream::new(0, Purpose::Jitter),
@@ -518,6 +523,19 @@ impl Client {
             return Some(Framing::channel(number, padding));
         }
         Framing::send(peer, self.dont_fragment, self.next_id())
+    }
+
+    /// Refreshes the allocation now and not when it is due: who misses answers through the relay
+    /// learns so whether the server still knows it. Does nothing for 5 s after the last time.
+    /// [rfc8656-8-3]
+    pub fn refresh(&mut self, now: Instant) {
+        self.advance(now);
+        if let State::Allocated { refresh_at, .. } = &mut self.state
+            && self.now - self.refreshed_at >= REFRESH_PAUSE
+        {
+            *refresh_at = self.now.min(*refresh_at);
+            self.refreshed_at = self.now;
+        }
     }
 
     /// Gives the allocation back; [`Event::Closed`] follows. [rfc8656-8-2]

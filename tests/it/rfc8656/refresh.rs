@@ -90,3 +90,28 @@ fn what_is_gone_already_counts_as_given_back() {
     assert_eq!(world.take_events(), [Event::Closed]);
     assert_eq!(world.server.count(Method::REFRESH), 2);
 }
+
+/// [rfc8656-8-3]
+#[test]
+fn an_owner_may_ask_whether_the_allocation_is_still_there() {
+    let mut world = World::allocated();
+    world.run(ms(10_000));
+    for _ in 0..100 {
+        world.client.refresh(world.now);
+        world.run(ms(100));
+    }
+    assert_eq!(world.server.count(Method::REFRESH), 2);
+    assert_eq!(world.take_events(), []);
+    // Not at a server that has trouble either.
+    world.server.always = Some((Method::REFRESH, Reply::Error(500)));
+    for _ in 0..100 {
+        world.client.refresh(world.now);
+        world.run(ms(100));
+    }
+    assert_eq!(world.server.count(Method::REFRESH), 4);
+    world.server.always = None;
+    world.server.allocation = None;
+    world.client.refresh(world.now);
+    world.run(ms(200));
+    assert_eq!(world.take_events(), [Event::Lost, Event::Allocated]);
+}
