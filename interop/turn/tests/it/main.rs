@@ -2,6 +2,7 @@
 
 mod carries;
 mod common;
+mod connects;
 mod in_process;
 mod lives;
 mod refuses;
