@@ -8,8 +8,8 @@ use floe::candidate::CandidateKind;
 use floe::config::{AgentConfig, CandidatePolicy, EndpointConfig, Mode, Role};
 use floe::stun::{LongTerm, Method};
 use floe::{
-    AgentState, ComponentId, DropReason, Event, HEADROOM, Received, Server, Socket, TAILROOM,
-    Transport,
+    AgentState, ComponentId, DropReason, Event, HEADROOM, Instant, Received, Server, Socket,
+    TAILROOM, Transport,
 };
 
 use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, ms};
@@ -95,7 +95,7 @@ fn talk(world: &mut World, left: Party, right: Party) -> Vec<Packet> {
     world.log[start..].to_vec()
 }
 
-/// [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1]
+/// [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1] [rfc8445-5.1.1.2-1] [rfc8445-5.1.1.2-6]
 #[test]
 fn one_answer_gives_two_candidates_after_two_round_trips() {
     let mut world = world();
@@ -180,7 +180,7 @@ fn two_relays_reach_each_other() {
     talk(&mut world, left, right);
 }
 
-/// [rfc8656-9-1]
+/// [rfc8445-7.2.1-1] [rfc8445-7.2.1-2]
 #[test]
 fn the_permission_is_asked_for_right_before_the_first_check() {
     let mut world = world();
@@ -192,10 +192,35 @@ fn the_permission_is_asked_for_right_before_the_first_check() {
     let sent: Vec<_> = world.log[start..].iter().filter(from).collect();
     let methods: Vec<_> = sent.iter().map(|packet| packet.message().method()).collect();
     assert_eq!(methods, [Method::CREATE_PERMISSION, Method::SEND]);
+    let permitted = sent[0].message().xor_peer_address().map(|peer| peer.ip());
+    assert_eq!(permitted, Some(addr(RIGHT).ip()));
     assert!(sent.iter().all(|packet| packet.to == addr(SERVER)));
 }
 
-/// [rfc8656-12-5]
+/// A permission lives for 300 s, and a channel renews it too. [rfc8445-7.2.1-4]
+#[test]
+fn the_permission_is_renewed_as_long_as_a_pair_uses_it() {
+    let mut world = world();
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    let right = world.party(AgentConfig::new(Role::Controlled), &[RIGHT]);
+    connect(&mut world, left, right);
+    world.run_for(Duration::from_secs(3_600));
+    let asked: Vec<Instant> = world
+        .log
+        .iter()
+        .filter(|packet| packet.from == addr(LEFT) && packet.octets[0] < 4)
+        .filter(|packet| {
+            [Method::CREATE_PERMISSION, Method::CHANNEL_BIND].contains(&packet.message().method())
+        })
+        .map(|packet| packet.at)
+        .collect();
+    let apart = |pair: &[Instant]| pair[1].since(pair[0]);
+    assert!(asked.windows(2).all(|pair| apart(pair) < Duration::from_secs(300)), "{asked:?}");
+    assert!(world.now.since(*asked.last().unwrap()) < Duration::from_secs(300));
+    assert!(asked.len() < 60, "{} requests in an hour", asked.len());
+}
+
+/// [rfc8656-12-5] [rfc8445-7.2.1-3] [rfc8445-12.1-3]
 #[test]
 fn data_goes_over_a_channel_once_a_pair_is_selected() {
     let mut world = world();
