@@ -1,4 +1,4 @@
-//! Opening connections to servers: TCP, and TLS over it.
+//! Opening connections to servers: TCP, TLS over it, DTLS.
 
 use core::time::Duration;
 use std::io;
@@ -10,7 +10,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::PathFilter;
-use super::stream::Octets;
+#[cfg(feature = "dtls")]
+use super::socket::bind;
+use super::stream::Io;
 use super::tls::Tls;
 use crate::net::{ConnectFailure, Transport};
 
@@ -31,7 +33,7 @@ pub(super) struct Opening {
 /// An open connection and its local address.
 pub(super) struct Opened {
     pub(super) local: SocketAddr,
-    pub(super) io: Box<dyn Octets>,
+    pub(super) io: Io,
 }
 
 impl Opening {
@@ -45,23 +47,45 @@ impl Opening {
         match self.transport {
             Transport::Tcp => {
                 let (local, stream) = self.tcp().await?;
-                Ok(Opened { local, io: Box::new(stream) })
+                Ok(Opened { local, io: Io::Octets(Box::new(stream)) })
             }
             Transport::Tls => {
                 let (local, stream) = self.tcp().await?;
                 let stream = self.tls.connect(stream, self.name.as_deref(), self.to.ip()).await?;
-                Ok(Opened { local, io: Box::new(stream) })
+                Ok(Opened { local, io: Io::Octets(Box::new(stream)) })
             }
-            Transport::Udp | Transport::Dtls => Err(ConnectFailure::Unsupported),
+            Transport::Dtls => self.dtls().await,
+            Transport::Udp => Err(ConnectFailure::Unsupported),
+        }
+    }
+
+    #[cfg(feature = "dtls")]
+    async fn dtls(&self) -> Result<Opened, ConnectFailure> {
+        let dtls = self.tls.dtls.as_ref().ok_or(ConnectFailure::Unsupported)?;
+        let socket = bind(SocketAddr::new(self.from, 0)).map_err(|error| failure(&error))?;
+        let local = socket.local_addr().map_err(|error| failure(&error))?;
+        self.pass(local).await;
+        socket.connect(self.to).await.map_err(|error| failure(&error))?;
+        let session = dtls.connect(socket, self.name.as_deref(), self.to.ip()).await?;
+        Ok(Opened { local, io: Io::Datagrams(Box::new(session)) })
+    }
+
+    #[cfg(not(feature = "dtls"))]
+    #[expect(clippy::unused_async, clippy::unused_self, reason = "the form of the feature")]
+    async fn dtls(&self) -> Result<Opened, ConnectFailure> {
+        Err(ConnectFailure::Unsupported)
+    }
+
+    /// Returns if packets may pass, else never, as a firewall that drops them: nobody answers.
+    async fn pass(&self, local: SocketAddr) {
+        if self.filter.as_ref().is_some_and(|filter| !filter(local, self.to)) {
+            core::future::pending::<()>().await;
         }
     }
 
     async fn tcp(&self) -> Result<(SocketAddr, TcpStream), ConnectFailure> {
         let (local, socket) = self.bind().map_err(|error| failure(&error))?;
-        if self.filter.as_ref().is_some_and(|filter| !filter(local, self.to)) {
-            // As a firewall drops it: nobody answers.
-            core::future::pending::<()>().await;
-        }
+        self.pass(local).await;
         let stream = socket.connect(self.to).await;
         let stream = stream.map_err(|error| {
             debug!(%error, "TCP");
@@ -115,7 +139,8 @@ mod tests {
         let Ok(mut opened) = opened else { panic!("not opened") };
         let (mut server, from) = accepted.unwrap();
         assert_eq!((opened.local, from.ip()), (from, "127.0.0.3".parse::<IpAddr>().unwrap()));
-        opened.io.write_all(b"hello").await.unwrap();
+        let Io::Octets(io) = &mut opened.io else { panic!("no stream") };
+        io.write_all(b"hello").await.unwrap();
         let mut read = [0; 5];
         server.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"hello");

@@ -52,6 +52,8 @@ mod clock;
 mod connect;
 mod connection;
 mod dispatch;
+#[cfg(feature = "dtls")]
+mod dtls;
 mod error;
 mod inbox;
 mod interfaces;

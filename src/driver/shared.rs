@@ -106,7 +106,7 @@ pub(super) struct Core {
     warned: bool,
     pub(super) filter: Option<PathFilter>,
     driver: Option<Waker>,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// The socket that is read first in the next turn.
     next: usize,
 }

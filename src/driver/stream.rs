@@ -22,11 +22,32 @@ pub(super) trait Octets: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Octets for T {}
 
+/// A connection that keeps messages apart by itself.
+pub(super) trait Datagrams: Send {
+    /// Reads a message; `None` once the connection is over.
+    fn poll_recv(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Option<usize>>;
+
+    /// Sends a message; returns whether it left, `None` once the connection is over.
+    fn send(&mut self, message: &[u8]) -> Option<bool>;
+
+    /// Says farewell, without waiting for an answer.
+    fn close(&mut self);
+}
+
+/// What octets travel over.
+pub(super) enum Io {
+    Octets(Box<dyn Octets>),
+    #[cfg_attr(not(feature = "dtls"), expect(dead_code, reason = "DTLS alone is so"))]
+    Datagrams(Box<dyn Datagrams>),
+}
+
 /// What became of a message.
 #[derive(Debug)]
 pub(super) enum Sent {
     /// It is on its way, if only in part: the driver sends the rest.
     Done,
+    /// It is lost, as any datagram may be.
+    Lost,
     /// It was not taken: what was sent before is still waiting.
     Full(OwnedNotified),
     /// The connection is over.
@@ -41,7 +62,7 @@ pub(super) struct Stream {
     pub(super) deframer: Deframer,
     /// Nothing can be read or written any more.
     pub(super) broken: bool,
-    io: Box<dyn Octets>,
+    io: Io,
     /// What was taken but not written: the rest of a message, and whole messages after it.
     waiting: Vec<u8>,
     /// How much of it was written since.
@@ -53,12 +74,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(
-        id: SocketId,
-        local: SocketAddr,
-        server: SocketAddr,
-        io: Box<dyn Octets>,
-    ) -> Self {
+    pub(super) fn new(id: SocketId, local: SocketAddr, server: SocketAddr, io: Io) -> Self {
         Self {
             id,
             local,
@@ -73,10 +89,24 @@ impl Stream {
         }
     }
 
+    /// Reads one message of a connection that keeps them apart; `None` if it does not.
+    pub(super) fn poll_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Poll<usize>> {
+        let Io::Datagrams(io) = &mut self.io else { return None };
+        Some(io.poll_recv(cx, buf).map(|read| {
+            self.broken |= read.is_none();
+            read.unwrap_or(0)
+        }))
+    }
+
     /// Reads more octets into the deframer; pending where there are none now.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Io::Octets(io) = &mut self.io else { return Poll::Pending };
         let mut room = ReadBuf::new(self.deframer.room(READ));
-        let read = core::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut room));
+        let read = core::task::ready!(Pin::new(io).poll_read(cx, &mut room));
         let octets = room.filled().len();
         match read {
             Ok(()) if octets > 0 => self.deframer.filled(octets),
@@ -100,9 +130,21 @@ impl Stream {
         if self.is_waiting() {
             return Sent::Full(Arc::clone(&self.room).notified_owned());
         }
+        let io = match &mut self.io {
+            Io::Octets(io) => io,
+            Io::Datagrams(io) => {
+                let sent = io.send(message);
+                self.broken |= sent.is_none();
+                return match sent {
+                    Some(true) => Sent::Done,
+                    Some(false) => Sent::Lost,
+                    None => Sent::Broken,
+                };
+            }
+        };
         // Nobody is to be woken: the driver asks again where something is left.
         let mut cx = Context::from_waker(Waker::noop());
-        let octets = match Pin::new(&mut self.io).poll_write(&mut cx, message) {
+        let octets = match Pin::new(io).poll_write(&mut cx, message) {
             Poll::Ready(Ok(octets)) if octets > 0 => octets,
             Poll::Ready(Ok(_) | Err(_)) => {
                 self.broken = true;
@@ -122,7 +164,7 @@ impl Stream {
     pub(super) fn send_or_keep(&mut self, message: &[u8]) -> bool {
         match self.send(message) {
             Sent::Done => true,
-            Sent::Broken => false,
+            Sent::Lost | Sent::Broken => false,
             Sent::Full(_) => {
                 let kept = self.waiting.len() - self.written;
                 let fits = kept.saturating_add(message.len()) <= MAX_WAITING;
@@ -141,8 +183,9 @@ impl Stream {
         if !self.is_waiting() || self.broken {
             return Poll::Ready(());
         }
+        let Io::Octets(io) = &mut self.io else { return Poll::Ready(()) };
         while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match core::task::ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
+            match core::task::ready!(Pin::new(&mut *io).poll_write(cx, rest)) {
                 Ok(octets) if octets > 0 => self.written += octets,
                 Ok(_) | Err(_) => {
                     self.broken = true;
@@ -158,7 +201,8 @@ impl Stream {
     }
 
     fn flush_inner(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match core::task::ready!(Pin::new(&mut self.io).poll_flush(cx)) {
+        let Io::Octets(io) = &mut self.io else { return Poll::Ready(()) };
+        match core::task::ready!(Pin::new(io).poll_flush(cx)) {
             Ok(()) => self.unflushed = false,
             Err(_) => self.broken = true,
         }
@@ -168,8 +212,12 @@ impl Stream {
     /// Writes what waits and ends the connection as its protocol has it.
     pub(super) async fn close(mut self) {
         core::future::poll_fn(|cx| self.poll_flush(cx)).await;
-        if !self.broken {
-            let _ = self.io.shutdown().await;
+        match &mut self.io {
+            Io::Octets(_) | Io::Datagrams(_) if self.broken => {}
+            Io::Octets(io) => {
+                let _ = io.shutdown().await;
+            }
+            Io::Datagrams(io) => io.close(),
         }
     }
 }
@@ -201,7 +249,7 @@ mod tests {
     fn stream(room: usize) -> (Stream, DuplexStream) {
         let (near, far) = duplex(room);
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
-        (Stream::new(SocketId(1), address, address, Box::new(near)), far)
+        (Stream::new(SocketId(1), address, address, Io::Octets(Box::new(near))), far)
     }
 
     async fn flush(stream: &mut Stream) {

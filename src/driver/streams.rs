@@ -177,7 +177,7 @@ impl Core {
         index: usize,
         slice: usize,
     ) -> usize {
-        let mut read = 0;
+        let mut read = self.receive_messages(cx, index, slice);
         loop {
             let Some(stream) = self.streams.open.get_mut(index) else { return read };
             if stream.broken {
@@ -208,6 +208,24 @@ impl Core {
             }
             read += 1;
         }
+    }
+
+    /// The same from a connection that keeps messages apart by itself; none from another.
+    fn receive_messages(&mut self, cx: &mut Context<'_>, index: usize, slice: usize) -> usize {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        let mut read = 0;
+        while read < slice {
+            let Some(stream) = self.streams.open.get_mut(index) else { break };
+            let Some(Poll::Ready(octets)) = stream.poll_message(cx, &mut buffer) else { break };
+            let (id, local, server) = (stream.id, stream.local, stream.server);
+            if stream.broken {
+                break;
+            }
+            read += 1;
+            self.handle(id, local, server, buffer.get(..octets).unwrap_or_default());
+        }
+        self.buffer = buffer;
+        read
     }
 
     /// Writes what waits for connections that were full.
@@ -246,7 +264,7 @@ impl Core {
         }
         match sent {
             Sent::Done => self.stats.count_sent(true),
-            Sent::Broken => self.stats.count_sent(false),
+            Sent::Lost | Sent::Broken => self.stats.count_sent(false),
             Sent::Full(room) => return DataSent::Full(Full::Stream(room)),
         }
         DataSent::Done

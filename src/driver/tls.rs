@@ -38,10 +38,10 @@ mod with_tls {
 
     impl core::error::Error for RootsError {}
 
-    /// What the builder knows about TLS.
+    /// What the builder knows about TLS: the certificates that were given.
     #[derive(Clone, Default)]
     pub(in super::super) struct Secure {
-        roots: Option<RootCertStore>,
+        roots: Vec<CertificateDer<'static>>,
     }
 
     impl Secure {
@@ -57,10 +57,10 @@ mod with_tls {
             if certificates.is_empty() {
                 return Err(RootsError);
             }
-            let roots = self.roots.get_or_insert_with(RootCertStore::empty);
-            for certificate in certificates {
-                roots.add(certificate).map_err(|_| RootsError)?;
+            for certificate in &certificates {
+                RootCertStore::empty().add(certificate.clone()).map_err(|_| RootsError)?;
             }
+            self.roots.extend(certificates);
             Ok(())
         }
 
@@ -71,36 +71,33 @@ mod with_tls {
                 ServerUrl::Turn(url) => url.is_secure(),
             };
             if !urls.iter().any(is_secure) {
-                return Tls { config: None };
+                return Tls::default();
             }
-            let roots = match &self.roots {
-                Some(roots) => roots.clone(),
-                None => tokio::task::spawn_blocking(of_the_system)
-                    .await
-                    .unwrap_or_else(|_| RootCertStore::empty()),
-            };
-            Tls::new(roots)
+            if !self.roots.is_empty() {
+                return Tls::new(&self.roots);
+            }
+            let roots = tokio::task::spawn_blocking(of_the_system).await.unwrap_or_default();
+            if roots.is_empty() {
+                warn!("the system trusts no certificate: no TLS server will be accepted");
+            }
+            Tls::new(&roots)
         }
     }
 
-    fn of_the_system() -> RootCertStore {
+    fn of_the_system() -> Vec<CertificateDer<'static>> {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
             debug!(%error, "certificates of the system");
         }
-        let mut roots = RootCertStore::empty();
-        let (used, unused) = roots.add_parsable_certificates(found.certs);
-        debug!(used, unused, "certificates of the system");
-        if roots.is_empty() {
-            warn!("the system trusts no certificate: no TLS server will be accepted");
-        }
-        roots
+        found.certs
     }
 
-    /// Opens TLS connections.
-    #[derive(Clone)]
+    /// Opens TLS connections and DTLS sessions.
+    #[derive(Clone, Default)]
     pub(in super::super) struct Tls {
         config: Option<Arc<ClientConfig>>,
+        #[cfg(feature = "dtls")]
+        pub(in super::super) dtls: Option<super::super::dtls::Dtls>,
     }
 
     impl Tls {
@@ -109,7 +106,9 @@ mod with_tls {
         /// [rfc8489-6.2.3-2] [rfc8489-6.2.3-3] [rfc8489-6.2.3-4] [rfc8489-6.2.3-5]
         /// [rfc8489-6.2.3-6] [rfc8489-6.2.3-7] [rfc8489-16-1]
         /// [rfc8656-3.1-1]
-        pub(in super::super) fn new(roots: RootCertStore) -> Self {
+        fn new(certificates: &[CertificateDer<'static>]) -> Self {
+            let mut roots = RootCertStore::empty();
+            let _ = roots.add_parsable_certificates(certificates.iter().cloned());
             let provider = Arc::new(ring::default_provider());
             let config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
@@ -117,7 +116,11 @@ mod with_tls {
             if let Err(error) = &config {
                 debug!(%error, "no TLS");
             }
-            Self { config: config.ok().map(Arc::new) }
+            Self {
+                config: config.ok().map(Arc::new),
+                #[cfg(feature = "dtls")]
+                dtls: super::super::dtls::Dtls::new(certificates.iter().map(AsRef::as_ref)).ok(),
+            }
         }
 
         /// Shakes hands; nothing is sent before the certificate was found to be trusted and to be
@@ -174,7 +177,7 @@ mod without_tls {
     }
 
     /// Opens no TLS connection.
-    #[derive(Clone)]
+    #[derive(Clone, Default)]
     pub(in super::super) struct Tls;
 
     impl Tls {
