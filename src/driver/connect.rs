@@ -71,7 +71,6 @@ impl Opening {
     }
 
     #[cfg(not(feature = "dtls"))]
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the form of the feature")]
     async fn dtls(&self) -> Result<Opened, ConnectFailure> {
         Err(ConnectFailure::Unsupported)
     }

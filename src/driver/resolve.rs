@@ -155,11 +155,6 @@ impl Resolver {
     }
 
     #[cfg(not(feature = "srv"))]
-    #[expect(
-        clippy::unused_async,
-        clippy::unused_self,
-        reason = "with the feature `srv` it is used"
-    )]
     async fn services(
         &self,
         _url: &ServerUrl,

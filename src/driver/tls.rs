@@ -167,21 +167,19 @@ mod without_tls {
 
     /// What the builder knows about TLS: nothing.
     #[derive(Clone, Default)]
-    pub(in super::super) struct Secure;
+    pub(in super::super) struct Secure {}
 
     impl Secure {
-        #[expect(clippy::unused_async, clippy::unused_self, reason = "the form of the feature")]
         pub(in super::super) async fn load(&self, _urls: &[ServerUrl]) -> Tls {
-            Tls
+            Tls {}
         }
     }
 
     /// Opens no TLS connection.
     #[derive(Clone, Default)]
-    pub(in super::super) struct Tls;
+    pub(in super::super) struct Tls {}
 
     impl Tls {
-        #[expect(clippy::unused_async, clippy::unused_self, reason = "the form of the feature")]
         pub(in super::super) async fn connect(
             &self,
             _stream: TcpStream,

@@ -22,6 +22,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use floe::candidate::CandidateKind;
 use floe::config::{CandidatePolicy, Role};
 use floe::driver::{Events, NodeBuilder};
 use floe::event::GatherFailure;
@@ -82,10 +83,10 @@ async fn gather(node: &Node) -> (Vec<(Transport, SocketAddr)>, Vec<(Transport, G
     bounded(async {
         loop {
             match events.next().await.expect("closed") {
-                ConnectionEvent::Gathered { transport, kind, address, .. } => {
-                    if kind == floe::candidate::CandidateKind::Relayed {
-                        relays.push((transport, address));
-                    }
+                ConnectionEvent::Gathered { transport, kind, address, .. }
+                    if kind == CandidateKind::Relayed =>
+                {
+                    relays.push((transport, address));
                 }
                 ConnectionEvent::GatheringFailed { transport, reason, .. } => {
                     failures.push((transport, reason));
