@@ -240,6 +240,10 @@ async fn a_nonce_of_another_client_is_stale_and_soon_replaced() {
     one.allocate().await.unwrap();
     other.login = one.login.clone();
     assert!(other.allocate().await.is_ok());
+    // Also where the client got one of its own before.
+    other.succeeds(Method::REFRESH, |encoder| encoder.u32(AttributeType::LIFETIME, 0)).await;
+    other.login = one.login.clone();
+    assert!(other.allocate().await.is_ok());
 }
 
 #[tokio::test]

@@ -114,7 +114,8 @@ pub(crate) fn candidate_text(candidate: &Candidate) -> String {
     };
     let mut text =
         format!("{:<5}  {address:<28}  priority {}", kind(candidate.kind), candidate.priority);
-    if let Some(related) = candidate.related {
+    // Where the base is a secret, a wildcard stands for it.
+    if let Some(related) = candidate.related.filter(|related| !related.ip().is_unspecified()) {
         text.push_str(&format!("  base {related}"));
     }
     text

@@ -123,18 +123,29 @@ impl Side {
     }
 
     /// Prints each pair and its outcome: the one in use and others that work. Of those that were
-    /// not needed any more once one was selected people are told how many there were.
+    /// not needed once one was selected people are told how many there are.
     pub(crate) fn report(&self, output: &mut Output) {
         let now = self.connection.stats().pairs;
-        for pair in &now {
-            self.tell(output, pair, pair_state(pair.state));
+        let gone = self.seen.iter().filter(|seen| !now.iter().any(|pair| same(pair, seen)));
+        let gone: Vec<PairStats> = gone
+            .map(|pair| {
+                let mut pair = pair.clone();
+                pair.selected = false;
+                pair
+            })
+            .collect();
+        let gone = gone.iter().map(|pair| (pair, "not needed"));
+        let pairs = now.iter().map(|pair| (pair, pair_state(pair.state))).chain(gone);
+        let mut unneeded = 0;
+        for (pair, outcome) in pairs {
+            if output.is_json() || pair.selected || outcome == "succeeded" || outcome == "failed" {
+                self.tell(output, pair, outcome);
+            } else {
+                unneeded += 1;
+            }
         }
-        let unneeded = self.seen.iter().filter(|seen| !now.iter().any(|pair| same(pair, seen)));
-        let unneeded: Vec<_> = unneeded.collect();
-        if output.is_json() {
-            unneeded.iter().for_each(|pair| self.tell(output, pair, "not needed"));
-        } else if !unneeded.is_empty() {
-            let detail = format!("and {} more that were not needed", unneeded.len());
+        if unneeded > 0 {
+            let detail = format!("and {unneeded} more that were not needed");
             output.step(self.name, "pairs", &detail, Value::Null);
         }
     }

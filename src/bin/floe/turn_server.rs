@@ -28,7 +28,7 @@ use turn_server_proto::stun::agent::Transmit;
 use turn_server_proto::types::AddressFamily;
 use turn_server_proto::types::attribute::XorPeerAddress;
 use turn_server_proto::types::stun::TransportType;
-use turn_server_proto::types::stun::attribute::Nonce;
+use turn_server_proto::types::stun::attribute::{Nonce, PasswordAlgorithms};
 use turn_server_proto::types::stun::message::{BINDING, Message, MessageClass, MessageHeader};
 use turn_server_proto::types::stun::prelude::{Attribute, AttributeFromRaw, AttributeStaticType};
 
@@ -412,6 +412,7 @@ impl Client {
             if is_stale {
                 set_stale(&mut transmit.data);
             }
+            list_algorithms(&mut transmit.data);
             self.send(transmit).await;
         }
     }
@@ -478,6 +479,22 @@ fn admits(peers: &mut BTreeSet<IpAddr>, request: &Message<'_>) -> bool {
 fn set_stale(response: &mut [u8]) {
     if let Some([0, 9, _, _, _, _, class, number]) = response.get_mut(20..28) {
         (*class, *number) = (4, 38);
+    }
+}
+
+/// Adds to a 438 the PASSWORD-ALGORITHMS that its nonce tells of, as the 401 before it listed them:
+/// without, clients have to take it for an attack.
+fn list_algorithms(response: &mut Vec<u8>) {
+    const LIST: [u8; 12] = [0x80, 2, 0, 8, 0, 2, 0, 0, 0, 1, 0, 0];
+    let Ok(parsed) = Message::from_bytes(response) else { return };
+    let is_stale = matches!(parsed.as_bytes().get(20..28), Some([0, 9, _, _, _, _, 4, 38]));
+    let is_error = parsed.has_class(MessageClass::Error);
+    if is_error && is_stale && !parsed.has_attribute(PasswordAlgorithms::TYPE) {
+        response.extend(LIST);
+        let length = u16::try_from(response.len() - MessageHeader::LENGTH).unwrap_or(u16::MAX);
+        if let Some(written) = response.get_mut(2..4) {
+            written.copy_from_slice(&length.to_be_bytes());
+        }
     }
 }
 
