@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floe::candidate::{Candidate, Credentials};
-use floe::config::{AgentConfig, EndpointConfig, Role};
+use floe::config::{AgentConfig, CandidatePolicy, EndpointConfig, Role};
 use floe::sdp::Description;
 use floe::stun::{
-    AttributeType, Encoder, IntegrityKey, Message, MessageClass, Method, TransactionId,
+    AttributeType, Encoder, IntegrityKey, LongTerm, Message, MessageClass, Method, TransactionId,
 };
 use floe::{
-    AgentId, ComponentId, Endpoint, HEADROOM, Instant, MIN_TRANSMIT, Socket, SocketId, TAILROOM,
+    AgentId, ComponentId, Connect, Endpoint, HEADROOM, Instant, MIN_TRANSMIT, Server, Socket,
+    SocketId, TAILROOM, Transport,
 };
 
 use super::Input;
@@ -22,15 +23,25 @@ const MAX_OPS: usize = 200;
 const MAX_POLLS: usize = 2_000;
 /// The credentials of the peer.
 const PEER: (&str, &str) = ("peer", "the+password+of+the+peer");
+/// The credentials at the TURN server, its realm, and which place is its own.
+const USER: (&str, &str) = ("user", "pass");
+const REALM: &[u8] = b"floe.test";
+const TURN: u8 = 5;
 
-/// An endpoint of one agent, and what an attacker who sees the wire knows.
+/// An endpoint of one agent, its TURN server, and what an attacker who sees the wire knows.
 struct World {
     endpoint: Endpoint,
     agent: AgentId,
     socket: SocketId,
     now: Instant,
-    /// Transaction and destination of the last request that was sent.
+    /// Transaction and destination of the last request that was sent, directly or over a relay.
     asked: Option<(TransactionId, SocketAddr)>,
+    /// The connection to the TURN server, or the socket if it is asked over UDP.
+    via: Option<SocketId>,
+    /// Method and transaction of the last request that the TURN server got.
+    served: Option<(Method, TransactionId)>,
+    /// Whether what comes next comes over the relay.
+    relayed: bool,
 }
 
 /// Whatever comes, and whenever: after each input an endpoint comes to rest, and its next deadline
@@ -54,8 +65,23 @@ impl World {
         let mut endpoint = Endpoint::new(now, Arc::new(EndpointConfig::default()), [how; 32]);
         let socket = endpoint.add_socket(now, Socket::udp(place(0)));
         let role = if how & 1 == 0 { Role::Controlling } else { Role::Controlled };
-        let agent = endpoint.add_agent(now, AgentConfig::new(role));
-        let mut world = Self { endpoint, agent, socket, now, asked: None };
+        let transport = match how & 12 {
+            4 => Some(Transport::Udp),
+            8 => Some(Transport::Tcp),
+            _ => None,
+        };
+        let credentials = LongTerm::new(USER.0.as_bytes(), USER.1.as_bytes());
+        if let (Some(transport), Ok(credentials)) = (transport, credentials) {
+            endpoint.add_server(now, Server::turn(place(TURN), transport, credentials));
+        }
+        let mut config = AgentConfig::new(role);
+        if how & 16 != 0 {
+            config.policy = CandidatePolicy::Relay;
+        }
+        let agent = endpoint.add_agent(now, config);
+        let via = (transport == Some(Transport::Udp)).then_some(socket);
+        let (asked, served, relayed) = (None, None, false);
+        let mut world = Self { endpoint, agent, socket, now, asked, via, served, relayed };
         if how & 2 == 0 {
             world.describe("candidate:1 1 udp 2130706431 192.0.2.2 5002 typ host");
         }
@@ -84,6 +110,7 @@ impl World {
             0 | 1 => self.receive(from, input.chunk()),
             2..=5 => self.check(from, input),
             6 | 7 => self.answer(input),
+            9 if self.via.is_some() => self.serve(input),
             8 => self.pass(Duration::from_millis(u64::from(input.u16()))),
             9 | 10 => self.wake(),
             11 => self.trickle(input.chunk()),
@@ -95,6 +122,19 @@ impl World {
     }
 
     fn receive(&mut self, from: SocketAddr, datagram: &[u8]) {
+        if let (Some(via), true) = (self.via, self.relayed) {
+            let mut buf = [0; 2048];
+            let id = TransactionId([7; 12]);
+            let length = Encoder::new(&mut buf, MessageClass::Indication, Method::DATA, id)
+                .xor_address(AttributeType::XOR_PEER_ADDRESS, from)
+                .attribute(AttributeType::DATA, datagram)
+                .finish();
+            if let Ok(length) = length {
+                let octets = &buf[..length];
+                let _ = self.endpoint.handle_datagram(self.now, via, place(TURN), octets);
+            }
+            return;
+        }
         let _ = self.endpoint.handle_datagram(self.now, self.socket, from, datagram);
     }
 
@@ -151,6 +191,40 @@ impl World {
         self.receive(from, &buf[..length]);
     }
 
+    /// The TURN server answers its last request, soundly but for what the input wants otherwise;
+    /// or from now on the peer is heard over the relay, or not.
+    fn serve(&mut self, input: &mut Input<'_>) {
+        let [how, what] = input.array();
+        let (Some(via), Some((method, id))) = (self.via, self.served) else { return };
+        if how & 128 != 0 {
+            self.relayed = !self.relayed;
+            return;
+        }
+        let code = [401, 438, 437, 300, 403, 486, 508, 400][usize::from(what) % 8];
+        let class = if how & 1 == 0 { MessageClass::Success } else { MessageClass::Error };
+        let mut buf = [0; 1500];
+        let mut answer = Encoder::new(&mut buf, class, method, id);
+        if class == MessageClass::Error {
+            answer = answer
+                .error_code(code, "no")
+                .attribute(AttributeType::REALM, REALM)
+                .attribute(AttributeType::NONCE, &[b'n', what >> 3])
+                .address(AttributeType::ALTERNATE_SERVER, place(what >> 3));
+        } else {
+            answer = answer
+                .xor_address(AttributeType::XOR_MAPPED_ADDRESS, place(what))
+                .xor_address(AttributeType::XOR_RELAYED_ADDRESS, place(what >> 4))
+                .u32(AttributeType::LIFETIME, input.u16().into());
+        }
+        if how & 2 == 0 {
+            let (user, password) = (USER.0.as_bytes(), USER.1.as_bytes());
+            answer = answer.integrity(&IntegrityKey::long_term_md5(user, REALM, password));
+        }
+        let Ok(length) = answer.finish() else { return };
+        damage(&mut buf[..length], how, input.octet());
+        let _ = self.endpoint.handle_datagram(self.now, via, place(TURN), &buf[..length]);
+    }
+
     fn pass(&mut self, time: Duration) {
         self.now += time;
     }
@@ -174,8 +248,9 @@ impl World {
         let range = HEADROOM..HEADROOM + payload.len();
         buf[range.clone()].copy_from_slice(payload);
         if let Ok(route) = self.endpoint.route(self.now, self.agent, ComponentId::FIRST) {
-            let transmit = route.frame(&mut buf, range).expect("there is room");
-            assert!(buf[transmit.range].ends_with(payload), "the payload was changed");
+            let transmit = route.frame(&mut buf, range.clone()).expect("there is room");
+            assert_eq!(&buf[range], payload, "the payload was changed");
+            assert!(transmit.range.end <= buf.len(), "a packet beyond the buffer");
         }
     }
 
@@ -201,16 +276,47 @@ impl World {
         description.streams.first()?.credentials.clone()
     }
 
+    /// Notes what was sent: to a peer, or to the TURN server, for itself or for a peer.
+    fn note(&mut self, to: SocketAddr, octets: &[u8]) {
+        if to == place(TURN) && (64..80).contains(&octets[0]) {
+            let length = usize::from(u16::from_be_bytes([octets[2], octets[3]]));
+            Message::parse(&octets[4..4 + length]).expect("what is relayed can be read");
+            return;
+        }
+        let sent = Message::parse(octets).expect("what is sent can be read");
+        let id = sent.transaction_id();
+        match (sent.class(), sent.method()) {
+            (MessageClass::Request, Method::BINDING) => self.asked = Some((id, to)),
+            (MessageClass::Request, method) => self.served = Some((method, id)),
+            (MessageClass::Indication, Method::SEND) => {
+                let (peer, data) = (sent.xor_peer_address(), sent.data());
+                let (Some(peer), Some(data)) = (peer, data) else { panic!("nothing to relay") };
+                let inner = Message::parse(data).expect("what is relayed can be read");
+                if inner.class() == MessageClass::Request {
+                    self.asked = Some((inner.transaction_id(), peer));
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn drain(&mut self) {
         self.endpoint.handle_timeout(self.now);
         let mut buf = [0; MIN_TRANSMIT];
         let mut polls = 0;
-        while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut buf) {
+        loop {
+            while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut buf) {
+                polls += 1;
+                assert!(polls < MAX_POLLS, "packets without end");
+                self.note(transmit.to, &buf[transmit.range]);
+            }
+            let Some(connect) = self.endpoint.poll_connect() else { break };
             polls += 1;
-            assert!(polls < MAX_POLLS, "packets without end");
-            let sent = Message::parse(&buf[transmit.range]).expect("what is sent can be read");
-            if sent.class() == MessageClass::Request {
-                self.asked = Some((sent.transaction_id(), transmit.to));
+            assert!(polls < MAX_POLLS, "connections without end");
+            if let Connect::Open { id, from, .. } = connect {
+                let local = SocketAddr::new(from, 7000);
+                let socket = self.endpoint.handle_connected(self.now, id, Ok(local));
+                self.via = socket.or(self.via);
             }
         }
         while self.endpoint.poll_event().is_some() {
