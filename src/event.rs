@@ -131,7 +131,7 @@ impl core::error::Error for GatherFailure {}
 pub enum RestartReason {
     /// The selected pair has not answered for 20 s; consent will expire at 30 s.
     ConsentExpiring,
-    /// The checks failed.
+    /// The checks failed, or the server lost the relay of the selected pair.
     Failed,
 }
 

@@ -1,12 +1,10 @@
 //! What is kept beside a selected pair where the peer follows later nominations: a pair over a
 //! relay in reserve for a direct one, and direct pairs while one over a relay is selected.
 //!
-//! The reserve is the valid pair with the fewest relays, then the highest priority, which both
-//! sides compute alike; the controlled side follows the controlling one, whose consent checks
-//! tell its choice. So one pair is kept, by both. Of two with one relay each the formula of RFC 8445
-//! §6.1.2.3 puts the relay of the controlled side first: that pair survives a reboot of
-//! the NAT of the controlling side, as permissions are by IP address. When the selected pair goes
-//! silent the reserve carries data at once, and is nominated.
+//! Both sides keep the same pair: the fewest relays first, then the relay of the controlled side,
+//! then the priority; and the controlled side follows the checks of the controlling one. The pair
+//! survives a reboot of the NAT of the controlling side, as permissions are by IP address. When the
+//! selected pair goes silent the reserve carries data at once, and is nominated.
 
 use crate::config::{BackupPolicy, Role};
 use crate::net::ComponentId;
@@ -34,24 +32,27 @@ impl Session {
         })
     }
 
-    /// Whether a pair outlives the time in which unselected pairs are freed: the reserve, and one
-    /// that would be better than the selected pair if it answered again.
+    /// Whether a pair outlives the time in which unselected pairs are freed.
     pub(super) fn is_kept(&self, id: PairId, core: &Core) -> bool {
-        let Some(pair) = self.pairs.get(id).filter(|pair| pair.valid.is_some()) else {
-            return false;
-        };
-        let Some(component) = self.component(pair.component) else { return false };
-        let selected = component.selected.and_then(|id| self.pairs.get(id));
-        component.backup == Some(id)
-            || selected.is_some_and(|selected| pair.class.relays < selected.class.relays)
-                && self.is_of_use(pair.component, pair.class.relays, core)
+        self.pairs.get(id).is_some_and(|pair| {
+            pair.valid.is_some() && self.is_of_use(pair.component, pair.class.relays, core)
+        })
     }
 
     /// Whether a pair was left for one with more relays, and would be taken again.
     pub(super) fn is_missed(&self, id: PairId, core: &Core) -> bool {
         let Some(pair) = self.pairs.get(id) else { return false };
-        let backup = self.component(pair.component).and_then(|known| known.backup);
-        backup != Some(id) && !self.is_selected(id) && self.is_kept(id, core)
+        let selected = self.component(pair.component).and_then(|known| known.selected);
+        let selected = selected.and_then(|id| self.pairs.get(id));
+        selected.is_some_and(|selected| pair.class.relays < selected.class.relays)
+            && self.is_kept(id, core)
+    }
+
+    /// Whether a component has a reserve that answers.
+    pub(super) fn has_backup(&self, component: ComponentId) -> bool {
+        let backup = self.component(component).and_then(|known| known.backup);
+        let backup = backup.and_then(|id| self.pairs.get(id)).and_then(|pair| pair.valid.as_ref());
+        backup.is_some_and(|valid| !valid.consent.is_silent())
     }
 
     /// A pair that is of use though its component is concluded: it is checked like one that waits
@@ -92,7 +93,7 @@ impl Session {
                 (Some(_) | None, _) => {}
             }
             if let Some(chosen) = chosen.filter(|_| self.free_at.is_none()) {
-                self.free_spares(id, chosen, core);
+                self.free_spares(id, chosen, core, now);
             }
         }
     }
@@ -107,9 +108,10 @@ impl Session {
             .filter(candidate)
             .min_by_key(|(_, pair)| {
                 let silent = pair.valid.as_ref().is_some_and(|valid| valid.consent.is_silent());
-                let followed = core.role == Role::Controlled
-                    && pair.asked.is_some_and(|asked| now < asked + FOLLOWED);
-                (silent, !followed, pair.class.relays, core::cmp::Reverse(pair.priority))
+                let ours = core.local.base(pair.base).is_some_and(|base| base.relayed);
+                let of_controlled = ours == (core.role == Role::Controlled);
+                let rank = (pair.class.relays, !of_controlled, core::cmp::Reverse(pair.priority));
+                (silent, !is_followed(pair, core, now), rank)
             })
             .map(|(id, _)| id)
     }
@@ -131,11 +133,20 @@ impl Session {
     }
 
     /// Frees the valid pairs over relays that are not the reserve.
-    fn free_spares(&mut self, component: ComponentId, backup: PairId, core: &mut Core) {
-        let spare = |(id, pair): &(PairId, &Pair)| {
-            *id != backup && pair.class.relays > 0 && pair.nomination_pending.is_none()
-        };
+    fn free_spares(
+        &mut self,
+        component: ComponentId,
+        backup: PairId,
+        core: &mut Core,
+        now: Instant,
+    ) {
         loop {
+            let spare = |(id, pair): &(PairId, &Pair)| {
+                *id != backup
+                    && pair.class.relays > 0
+                    && pair.nomination_pending.is_none()
+                    && !is_followed(pair, core, now)
+            };
             let found = self.valid_pairs(component).find(spare).map(|(id, _)| id);
             let Some(id) = found else { return };
             self.remove_pair(id, core);
@@ -151,4 +162,9 @@ impl Session {
         let answers = consent.is_fresh(now) && !consent.is_silent();
         component.backup.filter(|_| silent && answers)
     }
+}
+
+/// Whether we are controlled, and the controlling side has checked the pair of late.
+fn is_followed(pair: &Pair, core: &Core, now: Instant) -> bool {
+    core.role == Role::Controlled && pair.asked.is_some_and(|asked| now < asked + FOLLOWED)
 }

@@ -36,6 +36,8 @@ pub(super) enum ConsentCheck {
 pub(super) enum ConsentStep {
     /// Nothing.
     Fresh,
+    /// Verification failed, but data still comes: one direction may be dead.
+    Deaf,
     /// Verification failed: the pair is not heard of any more.
     Silent,
     /// A restart should be started now.
@@ -187,7 +189,7 @@ impl Consent {
                 self.silent = false;
                 self.unanswered = None;
                 self.verified = 0;
-                return ConsentStep::Fresh;
+                return ConsentStep::Deaf;
             }
             return ConsentStep::Silent;
         }
@@ -274,7 +276,7 @@ mod tests {
             consent.sent(after(millis), ConsentCheck::Verification, Duration::ZERO);
         }
         let heard = Some(after(7_400));
-        assert_eq!(consent.handle_timeout(after(7_500), mode, heard), ConsentStep::Fresh);
+        assert_eq!(consent.handle_timeout(after(7_500), mode, heard), ConsentStep::Deaf);
         let heard = Some(after(29_999));
         assert_eq!(consent.handle_timeout(after(30_000), mode, heard), ConsentStep::Expired);
     }

@@ -135,6 +135,9 @@ struct Core {
     /// The generation that is current.
     generation: Generation,
     selected_changes: u32,
+    /// Peers that a base over a relay does not hear of any more: the server may have lost what it
+    /// granted.
+    doubts: Vec<(BaseId, SocketAddr)>,
 }
 
 impl Core {
@@ -240,6 +243,7 @@ impl Agent {
             regather: false,
             generation: Generation(0),
             selected_changes: 0,
+            doubts: Vec::new(),
             config,
         };
         core.new_tie_breaker(cx.seed);
@@ -365,6 +369,12 @@ impl Agent {
         session.fail_base(base, &mut self.core);
         if let Some(component) = component {
             session.reopen(component, &self.core);
+            let relayed = self.core.local.base(base).is_some_and(|base| base.relayed);
+            // The next relay has another address, and only a restart makes a candidate of it.
+            if relayed && session.valid_pairs(component).next().is_none() {
+                let reason = RestartReason::Failed;
+                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            }
         }
         if let Some(previous) = &mut self.previous {
             previous.fail_base(base, &mut self.core);
@@ -755,8 +765,10 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
         let missed = selected || session.is_missed(id, core);
         match step {
             ConsentStep::Fresh => return,
+            ConsentStep::Deaf => session.doubt(id, core),
             ConsentStep::Silent => {
                 session.trace(id, core, "pair does not answer");
+                session.doubt(id, core);
                 if selected {
                     session.reopen(component, core);
                 }

@@ -66,6 +66,11 @@ impl Agent {
         core::mem::take(&mut self.session.new_relayed)
     }
 
+    /// Takes a peer that a base over a relay does not hear of any more.
+    pub(crate) fn take_doubt(&mut self) -> Option<(BaseId, SocketAddr)> {
+        self.core.doubts.pop()
+    }
+
     /// The peers that pairs over relays go to, each with its base.
     pub(crate) fn relay_peers(&self) -> impl Iterator<Item = (BaseId, IpAddr)> {
         self.relayed_pairs().map(|(_, pair, to)| (pair.base, to.ip()))
@@ -122,6 +127,17 @@ impl Agent {
             fail_peer(previous, &mut self.core, base, peer, reason);
         }
         self.settle(cx);
+    }
+}
+
+impl Session {
+    /// Notes that a pair does not answer: over a relay of ours the server may be why.
+    pub(super) fn doubt(&self, id: PairId, core: &mut Core) {
+        let Some(pair) = self.pairs.get(id) else { return };
+        let relayed = core.local.base(pair.base).is_some_and(|base| base.relayed);
+        if let Some(remote) = self.remote(pair.remote).filter(|_| relayed) {
+            core.doubts.push((pair.base, remote.address));
+        }
     }
 }
 

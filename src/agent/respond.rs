@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::candidate::CandidateKind;
 use crate::config::Role;
 use crate::event::{Event, PairFailure};
 use crate::net::{ComponentId, DropReason};
@@ -281,7 +282,11 @@ impl Session {
             // After nomination a new pair matters only if the peer nominates it, or if the peer may
             // have moved there: then the selected pair is looked at, too.
             None if settled && request.nominated.is_none() => {
-                if !self.renomination {
+                let relayed = core.local.base(request.base).is_some_and(|base| base.relayed)
+                    || self.remote(remote).is_some_and(|r| r.kind == CandidateKind::Relayed);
+                let spare =
+                    core.role == Role::Controlling && relayed && self.has_backup(request.component);
+                if !self.renomination || spare {
                     return;
                 }
                 self.suspect(request.component, cx.now);

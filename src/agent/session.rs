@@ -280,7 +280,8 @@ impl Session {
             && self.component(pair.component).is_some_and(|component| {
                 component.selected.is_none_or(|selected| selected == id)
                     || component.nominating == Some(id)
-                    || self.is_kept(id, core)
+                    || component.backup == Some(id)
+                    || self.is_missed(id, core)
             })
     }
 

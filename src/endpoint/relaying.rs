@@ -335,6 +335,13 @@ impl Endpoint {
                 }
             }
         }
+        if let Some(agent) = slot.agent.as_mut() {
+            while let Some((base, peer)) = agent.take_doubt() {
+                if let Some(socket) = slot.bases.get(usize::from(base.0)) {
+                    self.relays.ask_again(self.now, *socket, peer);
+                }
+            }
+        }
         for (base, peer, error) in refused {
             self.fail_peer(index, base, peer, error);
         }

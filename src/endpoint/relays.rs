@@ -653,6 +653,14 @@ impl Relays {
         outcome
     }
 
+    /// Asks again for what the server granted for a peer, for a base.
+    pub(super) fn ask_again(&mut self, now: Instant, base: SocketId, peer: SocketAddr) {
+        if let Some(active) = self.of_base(base).and_then(|(_, relay)| relay.active_mut()) {
+            active.client.ask_again(now, peer);
+            active.due = active.client.poll_timeout();
+        }
+    }
+
     /// Asks for a channel, for a base; without one data travels in indications.
     pub(super) fn bind_channel(&mut self, now: Instant, base: SocketId, peer: SocketAddr) {
         if let Some(active) = self.of_base(base).and_then(|(_, relay)| relay.active_mut())

@@ -482,6 +482,13 @@ impl Client {
         self.peers.bind(self.now, peer)
     }
 
+    /// Notes that nothing is heard of a peer any more: its permission and channel are asked for
+    /// again at once, as the server tells nobody that it has lost them.
+    pub fn ask_again(&mut self, now: Instant, peer: SocketAddr) {
+        self.advance(now);
+        self.peers.ask_again(canonical(peer));
+    }
+
     /// [rfc8656-10.1-3] [rfc8656-12.1-1]
     fn check_family(&self, ip: IpAddr) -> Result<(), PeerError> {
         let usable = match self.state {

@@ -301,6 +301,16 @@ impl Peers {
         self.drop_unused(peer.ip());
     }
 
+    /// The server may have lost what it granted for a peer: it is asked again at once.
+    pub(super) fn ask_again(&mut self, peer: SocketAddr) {
+        if let Some(channel) = self.channel_of(peer) {
+            channel.grant = channel.grant.map(Grant::again);
+        }
+        if let Some(permission) = self.permission_mut(peer.ip()) {
+            permission.grant = permission.grant.again();
+        }
+    }
+
     fn drop_unused(&mut self, ip: IpAddr) {
         if !self.kept_channels().any(|peer| peer.ip() == ip) {
             self.permissions.retain(|permission| permission.pinned || permission.ip != ip);
