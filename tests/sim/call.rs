@@ -165,6 +165,20 @@ impl<'w> Call<'w> {
         self.read(host, |side| side.gathered.is_some())
     }
 
+    /// Whether a side has a relayed candidate.
+    pub(crate) fn has_relay(self, host: Host<'w>) -> impl Fn() -> bool + use<'w> {
+        move || {
+            self.read(host, |side| {
+                side.events.iter().any(|(_, event)| match event {
+                    Event::LocalCandidate { candidate, .. } => {
+                        candidate.kind == CandidateKind::Relayed
+                    }
+                    _ => false,
+                })
+            })
+        }
+    }
+
     /// Whether a restart was recommended to a side.
     pub(crate) fn restart_recommended(self, host: Host<'w>) -> impl Fn() -> bool + use<'w> {
         move || !self.recommendations(host).is_empty()

@@ -410,6 +410,11 @@ impl<'w> Host<'w> {
         self.world.inner().hosts[self.id].guard.last_answer(remote)
     }
 
+    /// Datagrams received that belonged to nobody.
+    pub(crate) fn unclaimed(self) -> usize {
+        self.world.inner().hosts[self.id].unclaimed
+    }
+
     /// Datagrams that the host sent.
     pub(crate) fn packets(self) -> u64 {
         self.world.inner().hosts[self.id].packets

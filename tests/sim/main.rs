@@ -40,5 +40,7 @@ mod stories {
     mod restarts;
     mod roles;
     mod timing;
+    mod turn;
+    mod turn_faults;
     mod turn_server;
 }

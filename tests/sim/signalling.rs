@@ -2,14 +2,13 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use floe::candidate::Candidate;
 use floe::config::{AgentConfig, Mode, Role, Trickle};
 use floe::sdp::Description;
 use floe::{
     AgentId, AgentState, CandidateRejected, ComponentId, DescriptionRejected, Event, Instant,
-    SendError, SocketId,
+    SendError,
 };
 
 use crate::guard::Path;

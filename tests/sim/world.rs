@@ -314,6 +314,11 @@ impl Turn<'_> {
         self.read(TurnServer::allocations)
     }
 
+    /// How often the server was restarted.
+    pub(crate) fn restarts(self) -> u32 {
+        self.read(|turn, _| turn.restarts)
+    }
+
     /// The permissions and the channels that live.
     pub(crate) fn peers(self) -> (usize, usize) {
         self.read(TurnServer::peers)

@@ -117,6 +117,47 @@ fn every_pair_of_nats_with_a_filter_for_each_mapping_does_as_well_as_it_can() {
     every_pair(seed!(), Scope::Mapping, Ports::Sequential);
 }
 
+/// All mappings against all filterings, both ways round, with a TURN server at neither side, one or
+/// both: they meet directly where that is possible, else over one relay.
+#[test]
+fn every_pair_of_nats_meets_over_as_few_relays_as_can_be() {
+    let Seed(seed) = seed!();
+    let nat = |mapping, filtering| Nat::new(mapping, filtering);
+    let kinds: Vec<Nat> =
+        ALL.into_iter().flat_map(|m| ALL.into_iter().map(move |f| nat(m, f))).collect();
+    let mut wrong = Vec::new();
+    let mut counts = [0; 2];
+    for (n, (a, b)) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (*a, *b))).enumerate() {
+        for (m, (left_has, right_has)) in
+            [(true, false), (false, true), (true, true)].into_iter().enumerate()
+        {
+            let world = World::new(Seed(seed.wrapping_add((n * 3 + m) as u64)));
+            let stun = world.stun("192.0.2.9:3478");
+            let turn = world.turn("192.0.2.1:3478");
+            let host = |nat: Nat, has: bool| {
+                let host = world.host().behind(nat).using(stun);
+                if has { host.using(turn) } else { host }
+            };
+            let (left, right) = (host(a, left_has), host(b, right_has));
+            let call = world.call(left, right).without_restarts();
+
+            let met = world.happens(call.completed(), secs(10));
+            // A direct path that is found later is moved to.
+            world.run_for(secs(2));
+            let wanted = usize::from(!direct(a, b));
+            counts[wanted] += 1;
+            let hops = met.then(|| (call.agree(), call.hops(left), call.hops(right)));
+            if hops != Some((true, wanted, wanted)) {
+                let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
+                let servers = (left_has, right_has);
+                wrong.push(format!("{} and {} {servers:?}: {hops:?}", cell(a), cell(b)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {counts:?} cells: {wrong:#?}", wrong.len());
+    assert_eq!(counts, [45 * 3, 36 * 3]);
+}
+
 /// Where both map by port and let everybody in, each check comes from an address never seen
 /// before, and would be answered with another: the chain has to end.
 #[test]
