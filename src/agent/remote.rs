@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
-use crate::config::{AgentConfig, Limits};
+use crate::config::AgentConfig;
 use crate::net::{ComponentId, Protocol, canonical};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
@@ -212,13 +212,13 @@ impl RemoteStream {
         address: SocketAddr,
         priority: u32,
         now: Instant,
-        limits: &Limits,
+        max: u16,
         keep: impl Fn(RemoteId) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, component) = (component.stream(), component.number());
         let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
         let mut forgotten = None;
-        if known().count() >= usize::from(limits.peer_reflexive) {
+        if known().count() >= usize::from(max) {
             let (oldest, _) = known()
                 .filter(|(id, candidate)| !keep(*id) && now - candidate.heard >= REST)
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;

@@ -231,7 +231,11 @@ impl Session {
             remotes.heard(known, cx.now);
             return Some(known);
         }
-        let limits = &core.config.limits;
+        // Two NATs that give each other a new address with each answer use up all places; those
+        // heard of through a relay have their own.
+        let relayed = core.local.base(request.base).is_some_and(|base| base.relayed);
+        let limit = core.config.limits.peer_reflexive;
+        let max = if relayed { limit.saturating_mul(2) } else { limit };
         // Only an address whose check failed makes room for another.
         let keep = |id| {
             let failed = |pair: &Pair| matches!(pair.state, PairState::Failed(_));
@@ -242,7 +246,7 @@ impl Session {
             request.from,
             request.priority,
             cx.now,
-            limits,
+            max,
             keep,
         )?;
         if let Some(forgotten) = forgotten {

@@ -227,9 +227,12 @@ fn a_restart_is_recommended_while_the_reserve_stands_in() {
             .events
             .iter()
             .filter(|(_, node, _)| *node == party.node)
-            .filter_map(|(at, _, event)| match event {
-                Event::RestartRecommended { reason, .. } => Some((*at, *reason)),
-                _ => None,
+            .filter_map(|(at, _, event)| {
+                if let Event::RestartRecommended { reason, .. } = event {
+                    Some((*at, *reason))
+                } else {
+                    None
+                }
             })
             .collect();
         assert_eq!(advised.len(), 1, "{advised:?}");

@@ -105,9 +105,9 @@ impl<'w> Call<'w> {
         self.tune(left, tune).tune(right, tune)
     }
 
-    /// Sets which candidates both sides use.
-    pub(crate) fn policy(self, policy: CandidatePolicy) -> Self {
-        self.tune_both(move |config| config.policy = policy)
+    /// Sets which candidates a side uses.
+    pub(crate) fn policy(self, host: Host<'_>, policy: CandidatePolicy) -> Self {
+        self.tune(host, move |config| config.policy = policy)
     }
 
     /// Gives one side's agent a role that need not fit the call.

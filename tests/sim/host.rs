@@ -415,6 +415,11 @@ impl<'w> Host<'w> {
         self.world.inner().hosts[self.id].unclaimed
     }
 
+    /// All that `Debug` shows of its endpoint.
+    pub(crate) fn shown(self) -> String {
+        format!("{:?}", self.world.inner().hosts[self.id].endpoint())
+    }
+
     /// Datagrams that the host sent.
     pub(crate) fn packets(self) -> u64 {
         self.world.inner().hosts[self.id].packets

@@ -248,7 +248,7 @@ impl TurnServer {
             return if self.faults.dead {
                 Vec::new()
             } else {
-                self.from_peer(now, from, to, octets)
+                self.peer_sends(now, from, to, octets)
             };
         }
         if octets.first().is_some_and(|first| (0x40..0x50).contains(first)) {
@@ -274,7 +274,7 @@ impl TurnServer {
 
     // Between clients and peers.
 
-    fn from_peer(
+    fn peer_sends(
         &mut self,
         now: Instant,
         peer: SocketAddr,
@@ -318,7 +318,7 @@ impl TurnServer {
             (now < *until).then_some(*peer)
         });
         match peer {
-            Some(peer) => self.to_peer(now, from, peer, data),
+            Some(peer) => self.client_sends(now, from, peer, data),
             None => {
                 self.unpermitted += 1;
                 Vec::new()
@@ -344,10 +344,10 @@ impl TurnServer {
         let (Some(peer), Some(data)) = (message.xor_peer_address(), message.data()) else {
             return Vec::new();
         };
-        self.to_peer(now, from, peer, data)
+        self.client_sends(now, from, peer, data)
     }
 
-    fn to_peer(
+    fn client_sends(
         &mut self,
         now: Instant,
         client: SocketAddr,

@@ -18,8 +18,9 @@ fn life(seed: Seed, nag: bool) -> u64 {
         link.jitter = Duration::from_millis(20);
     });
     let stun = world.stun("192.0.2.1:3478");
-    let hub = world.host().with_addresses(2).also_v6().using(stun);
-    let near = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let turn = world.turn("192.0.2.2:3478").auth(|auth| auth.nonce_lifetime = secs(20));
+    let hub = world.host().with_addresses(2).also_v6().using(stun).using(turn);
+    let near = world.host().behind(Nat::SYMMETRIC).using(stun).using(turn);
     let far = world.host().behind(Nat::PORT_RESTRICTED).with_addresses(2).using(stun);
     let calls = [world.call(near, hub), world.call(far, hub).signalling(millis(80))];
     for call in calls {
@@ -30,7 +31,10 @@ fn life(seed: Seed, nag: bool) -> u64 {
     calls[1].restart(far);
     world.run_for(secs(10));
     near.reboot_nats();
+    world.run_for(secs(30));
+    turn.change(|server| server.restart());
     world.run_for(secs(60));
+    assert!(turn.relayed()[0] > 0);
     world.trace()
 }
 

@@ -93,8 +93,7 @@ fn with_the_relay_policy_nothing_is_sent_but_to_the_turn_server() {
     let left = world.host().behind(Nat::FULL_CONE).using(turn).using(stun);
     let right = world.host().using(turn);
     let hidden = left.addresses();
-    let call = world.call(left, right);
-    let call = call.tune(left, |config| config.policy = CandidatePolicy::Relay);
+    let call = world.call(left, right).policy(left, CandidatePolicy::Relay);
     let server = turn.address();
     world.intercept(move |_, packet| {
         let ours = packet.sender == Node::Host(0);

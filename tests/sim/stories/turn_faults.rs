@@ -6,6 +6,8 @@
 //! once.
 
 use core::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use floe::candidate::CandidateKind::Relayed;
 use floe::event::GatherFailure;
@@ -15,8 +17,9 @@ use floe::{AgentState, turn};
 use crate::call::Call;
 use crate::host::Host;
 use crate::nat::Nat;
+use crate::turn_auth::{Algorithms, PASSWORD, USER};
 use crate::turn_server::{Faults, Heard, Refusal};
-use crate::world::{Turn, World, millis, secs};
+use crate::world::{AnyServer, Turn, World, millis, secs};
 
 /// A host asks a server with a fault, and a good one; the peer is met over the good one. Returns
 /// why the bad one gave nothing, when that was known, and how much it heard in a minute.
@@ -374,4 +377,55 @@ fn a_lossy_way_to_the_server_is_survived() {
     world.run_for(secs(3_600));
     assert!(call.completed()(), "{:?}", call.states(left));
     assert!(turn.allocations() >= 1);
+}
+
+/// Collects what the subscriber writes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Not when all goes well, not when it is refused, and not in what `Debug` shows.
+#[test]
+fn no_secret_of_a_server_is_logged_or_shown() {
+    for algorithms in [Algorithms::Unlisted, Algorithms::Md5, Algorithms::Sha256] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let shown = tracing::subscriber::with_default(subscriber, || {
+            let world = World::new(seed!());
+            let bad = world.turn("192.0.2.3:3478");
+            bad.auth(|auth| auth.password = "another".to_owned());
+            let turn = world.turn("192.0.2.1:3478").auth(|auth| auth.algorithms = algorithms);
+            let left = world.host().behind(Nat::SYMMETRIC).using(turn).using(bad);
+            let right = world.host().behind(Nat::SYMMETRIC).using(turn);
+            let call = world.call(left, right);
+            world.run_until(call.completed(), secs(5));
+            turn.change(|server| server.restart());
+            world.run_for(secs(60));
+            let shown = left.shown();
+            format!("{shown} {:?} {:?}", left.refusals(), AnyServer::from(turn).describe())
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &shown;
+        assert!(text.contains("pair selected"));
+        for secret in [PASSWORD, USER] {
+            assert!(!text.contains(secret), "{secret}");
+            // Nor octet by octet.
+            let octets = format!("{:?}", secret.as_bytes());
+            assert!(!text.contains(octets.trim_matches(['[', ']'])), "{octets}");
+        }
+    }
 }
