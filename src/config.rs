@@ -71,7 +71,9 @@ pub enum ConsentMode {
 pub enum BackupPolicy {
     /// Nothing: least power, and allocations end once a direct pair is selected.
     Off,
-    /// One valid pair over a relay, with consent, for every component that uses a direct pair.
+    /// One valid pair over a relay, with consent, for every component that uses a direct pair: it
+    /// takes over when that goes silent. Only where both sides know renomination, as without it no
+    /// other pair may be used before a restart.
     Relay,
 }
 

@@ -129,7 +129,8 @@ impl core::error::Error for GatherFailure {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RestartReason {
-    /// The selected pair has not answered for 20 s; consent will expire at 30 s.
+    /// The selected pair, or the direct one that a pair over a relay stands in for, has not answered
+    /// for 20 s; consent will expire at 30 s.
     ConsentExpiring,
     /// The checks failed, or the server lost the relay of the selected pair.
     Failed,
