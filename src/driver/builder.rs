@@ -120,6 +120,9 @@ impl NodeBuilder {
     /// Trusts these certificates of authorities, one or more in PEM or one in DER, and those given
     /// likewise, to vouch for `turns:` servers, and not the system's.
     ///
+    /// A certificate that vouches for itself is accepted over TLS only if it is not that of an
+    /// authority (`CA:FALSE`). Whether a certificate was revoked is not asked.
+    ///
     /// # Errors
     ///
     /// [`RootsError`] if it is neither.

@@ -32,11 +32,16 @@
 //!   destination is never fatal. What the network calls unreachable fails the pair at once.
 //! - All queues are bounded: datagrams that nobody receives are dropped, newest first, and
 //!   counted ([`Connection::dropped`]); of events that nobody takes the oldest are dropped.
+//! - Connections to TURN servers over TCP, TLS and DTLS, at most 16, are read in turn with the
+//!   sockets. A message that was written in part is finished before the next; what finds no room is
+//!   dropped whole and counted, and [`Connection::send`] waits for room. A secure connection that
+//!   cannot be had is replaced by none.
 //! - One task per connection carries on its signalling: offers, answers, trickled candidates, and
 //!   the offers of restarts, our own and the peer's. When both sides offer at once, the one whose
 //!   ufrag sorts lower yields.
 //! - Dropping the last handle of a connection closes its agent; dropping the last handle of a node
-//!   and its connections ends the task and closes the sockets.
+//!   and its connections gives relays back to their servers, for a second at most, ends the task and
+//!   closes the sockets.
 
 use core::time::Duration;
 use std::net::SocketAddr;
