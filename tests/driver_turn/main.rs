@@ -83,11 +83,12 @@ async fn gather(node: &Node) -> (Vec<(Transport, SocketAddr)>, Vec<(Transport, G
     bounded(async {
         loop {
             match events.next().await.expect("closed") {
-                ConnectionEvent::Gathered { transport, kind, address, .. }
-                    if kind == CandidateKind::Relayed =>
-                {
-                    relays.push((transport, address));
-                }
+                ConnectionEvent::Gathered {
+                    transport,
+                    kind: CandidateKind::Relayed,
+                    address,
+                    ..
+                } => relays.push((transport, address)),
                 ConnectionEvent::GatheringFailed { transport, reason, .. } => {
                     failures.push((transport, reason));
                 }
