@@ -1,6 +1,7 @@
 //! Between the relays, which know no agents, and the agents, to which a relayed address is a base
 //! like any other.
 
+use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +17,11 @@ use crate::turn::{self, PeerError};
 
 use super::relays::RelayedBase;
 use super::{Endpoint, base_of};
+
+/// How long a server is left alone that would refuse again: until somebody has changed something
+/// there, which nobody tells us. [rfc8656-7.3-2b] [rfc8656-7.4-3b] [rfc8656-7.4-5] [rfc8656-7.4-6b]
+/// [rfc8656-7.4-12b] [rfc8656-7.4-13b]
+const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 impl Endpoint {
     /// Takes what the driver is to do about connections to servers.
@@ -62,7 +68,7 @@ impl Endpoint {
         for (id, socket) in &self.sockets {
             if slot.bases.contains(id) {
                 for (server, of) in self.gatherer.servers() {
-                    self.relays.want(*id, canonical(socket.address), server, of);
+                    self.relays.want(self.now, *id, canonical(socket.address), server, of);
                 }
             }
         }
@@ -115,7 +121,8 @@ impl Endpoint {
         }
     }
 
-    /// Takes a message of a TURN server.
+    /// Takes a message of a TURN server. What it relays counts as come from the peer that it names,
+    /// so that is what the answer to a check tells. [rfc8445-7.3.1.2-p1]
     pub(super) fn handle_relayed<'b>(&mut self, index: u16, datagram: &'b [u8]) -> Received<'b> {
         let index = usize::from(index);
         if self.events.len() >= self.config.max_events {
@@ -190,7 +197,7 @@ impl Endpoint {
     }
 
     /// There are relayed addresses: one answer gives a server-reflexive candidate and a relayed
-    /// one. [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1]
+    /// one. [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1] [rfc8445-5.1.1.2-p3]
     fn relay_allocated(&mut self, index: usize) {
         let Some(relay) = self.relays.get(index) else { return };
         let took = self.now - relay.began.unwrap_or(self.now);
@@ -216,7 +223,9 @@ impl Endpoint {
     }
 
     /// A relay is over, and nobody wanted that. What the server refused there may still be asked
-    /// in a plain Binding. [rfc8445-5.1.1.2-4a] [rfc8445-5.1.1.2-8]
+    /// in a plain Binding. For a relay it is not asked again for a time, at a restart or for another
+    /// agent neither. [rfc8445-5.1.1.2-4a] [rfc8445-5.1.1.2-8] [rfc8656-7.4-10] [rfc8656-7.4-14]
+    /// [rfc8656-7.4-16]
     fn relay_failed(&mut self, index: usize, reason: GatherFailure) {
         let Some(relay) = self.relays.get(index) else { return };
         let (server, socket) = (relay.server, relay.socket);
@@ -229,6 +238,9 @@ impl Endpoint {
         }
         self.drop_bases(index);
         self.end_relay(index, true);
+        if let GatherFailure::Relay(error) = reason {
+            self.relays.hold(index, self.now + error.retry_after().unwrap_or(REFUSED_FOR));
+        }
         self.events.push_back(Event::GatheringFailed { server, socket, reason });
         let answers = !matches!(
             reason,

@@ -86,6 +86,8 @@ pub(super) struct Relay {
     pub(super) allocated: bool,
     /// It is needed again as soon as it is closed.
     again: bool,
+    /// The server refused, and is not asked before this time.
+    held_until: Option<Instant>,
 }
 
 impl Relay {
@@ -134,7 +136,7 @@ impl Relay {
     }
 
     /// Its place in the order of its group: UDP first, what gets through most firewalls last.
-    /// [rfc8656-7.1-2]
+    /// [rfc8656-7.1-2] [rfc8656-7.4-1]
     fn rank(&self) -> u8 {
         match self.transport {
             Transport::Udp => 0,
@@ -220,7 +222,19 @@ impl Relays {
     }
 
     /// Somebody on a socket needs relays: those that are not there are asked for.
-    pub(super) fn want(&mut self, socket: SocketId, base: SocketAddr, id: ServerId, of: &Server) {
+    pub(super) fn want(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        base: SocketAddr,
+        id: ServerId,
+        of: &Server,
+    ) {
+        let held =
+            |relay: &Relay| relay.server == id && relay.held_until.is_some_and(|at| now < at);
+        if self.list.iter().any(held) {
+            return;
+        }
         let Some(turn) = of.turn.as_ref().filter(|_| may_reach(base, of.address)) else { return };
         let served = self.list.iter().any(|relay| {
             let group = relay.group.is_some() && relay.group == of.group;
@@ -239,6 +253,13 @@ impl Relays {
             }
             State::Active(active) => relay.again |= active.closing,
             State::Waiting | State::Connecting(_) | State::Open(_) => {}
+        }
+    }
+
+    /// The server of a relay refused: it is not asked again before a time, whoever wants that.
+    pub(super) fn hold(&mut self, index: usize, until: Instant) {
+        if let Some(relay) = self.list.get_mut(index) {
+            relay.held_until = Some(until);
         }
     }
 
@@ -730,6 +751,7 @@ impl Relay {
             began: None,
             allocated: false,
             again: false,
+            held_until: None,
         }
     }
 
@@ -748,6 +770,7 @@ impl Relay {
             began: None,
             allocated: false,
             again: false,
+            held_until: None,
         }
     }
 

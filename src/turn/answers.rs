@@ -220,7 +220,8 @@ impl Client {
     }
 
     /// The table of RFC 8656 §7.4. Nothing is asked for again that was refused; who owns the
-    /// client may do so after [`Error::retry_after`]. [rfc8656-7.4-3b] [rfc8656-7.4-6b]
+    /// client may do so after [`Error::retry_after`]. [rfc8656-7.4-3a] [rfc8656-7.4-3b]
+    /// [rfc8656-7.4-6a] [rfc8656-7.4-6b] [rfc8656-7.4-12a] [rfc8656-7.4-13a]
     /// [rfc8656-7.4-7] [rfc8656-7.4-11] [rfc8656-7.4-12b] [rfc8656-7.4-13b] [rfc8489-14.8-8]
     fn allocation_refused(
         &mut self,

@@ -95,7 +95,8 @@ fn talk(world: &mut World, left: Party, right: Party) -> Vec<Packet> {
     world.log[start..].to_vec()
 }
 
-/// [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1] [rfc8445-5.1.1.2-1] [rfc8445-5.1.1.2-6]
+/// [rfc8445-5.1.1.2-p2] [rfc8445-5.1.1.2-p1] [rfc8445-5.1.1.2-p3] [rfc8445-5.1.1.2-1]
+/// [rfc8445-5.1.1.2-6]
 #[test]
 fn one_answer_gives_two_candidates_after_two_round_trips() {
     let mut world = world();
@@ -158,6 +159,8 @@ fn with_a_nonce_of_the_same_server_an_allocation_takes_one_round_trip() {
     assert_eq!(world.turns[0].count(Method::ALLOCATE), 3);
 }
 
+/// What a check over the relay is answered with is the address of who sent it: the host has no
+/// other. [rfc8445-7.3.1.2-p1]
 #[test]
 fn a_relay_reaches_a_host_that_cannot_be_reached_otherwise() {
     let mut world = world();
@@ -167,6 +170,8 @@ fn a_relay_reaches_a_host_that_cannot_be_reached_otherwise() {
     connect(&mut world, left, right);
     assert_eq!(kinds(&world, left), (CandidateKind::Relayed, CandidateKind::Host));
     assert_eq!(kinds(&world, right), (CandidateKind::Host, CandidateKind::Relayed));
+    let local = world.stats(right).local;
+    assert!(local.iter().all(|known| known.kind == CandidateKind::Host), "{local:?}");
     talk(&mut world, left, right);
 }
 

@@ -116,7 +116,31 @@ fn a_server_without_room_still_tells_the_mapping() {
     assert!(!world.view(left).is_gathering());
 }
 
-/// [rfc8656-7.1-2]
+/// [rfc8656-7.3-2b] [rfc8656-7.4-3b] [rfc8656-7.4-5] [rfc8656-7.4-6b] [rfc8656-7.4-10]
+/// [rfc8656-7.4-14] [rfc8656-7.4-16]
+#[test]
+fn a_server_that_refuses_is_left_alone_for_a_while() {
+    let minute = Duration::from_secs(60);
+    for (code, wait) in [(437, 2 * minute), (486, minute), (508, minute), (403, 10 * minute)] {
+        let mut world = world();
+        world.turns[0].refuses = Some((Method::ALLOCATE, code));
+        let left = party(&mut world, relaying(Role::Controlling), LEFT);
+        world.run_for(ms(900));
+        assert_eq!(failures(&world, left).len(), 1, "{code}");
+        let asked = world.turns[0].count(Method::ALLOCATE);
+        world.turns[0].refuses = None;
+        for (later, more) in [(ms(100), 0), (wait - ms(2_000), 0), (ms(2_000), 1)] {
+            world.run_for(later);
+            let agent = world.agent(left.node, relaying(Role::Controlling));
+            world.run_for(ms(100));
+            let now = world.turns[0].count(Method::ALLOCATE);
+            assert_eq!(now > asked, more > 0, "{code} after {later:?}");
+            assert_eq!(relayed(&world, agent).len(), more, "{code}");
+        }
+    }
+}
+
+/// [rfc8656-7.1-2] [rfc8656-7.4-1]
 #[test]
 fn in_a_group_tcp_and_tls_start_later_and_only_if_nothing_was_answered() {
     let mut world = World::new();

@@ -24,6 +24,7 @@ fn failed(error: Error) -> [Event; 1] {
 }
 
 /// Each refusal ends the client at once, with its reason and without another request.
+/// [rfc8656-7.4-3a] [rfc8656-7.4-6a] [rfc8656-7.4-12a] [rfc8656-7.4-13a]
 /// [rfc8656-7.4-3b] [rfc8656-7.4-6b] [rfc8656-7.4-11] [rfc8656-7.4-12b] [rfc8656-7.4-13b]
 /// [rfc8656-7.4-17] [rfc8489-6.3.4-1] [rfc8489-6.3.4-p1] [rfc8489-6.3.4-2b] [rfc8489-14.8-8]
 #[test]
