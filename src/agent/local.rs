@@ -551,7 +551,8 @@ mod tests {
             local.add_candidate(CandidateKind::Host, id, address, None, true).unwrap();
             for server in 0..3u8 {
                 let mapped = format!("198.51.100.{index}:{}", 100 + server).parse().unwrap();
-                let from = IpAddr::from([203, 0, 113, server]);
+                let server = IpAddr::from([203, 0, 113, server]);
+                let from = Origin { server, mapped: None };
                 let kind = CandidateKind::ServerReflexive;
                 local.add_candidate(kind, id, mapped, Some(from), true).unwrap();
             }
@@ -578,7 +579,7 @@ mod tests {
         }
         assert_eq!(foundations[0], foundations[1]);
         assert_ne!(foundations[0], foundations[2]);
-        let server = Some(IpAddr::from([203, 0, 113, 1]));
+        let server = Some(Origin { server: IpAddr::from([203, 0, 113, 1]), mapped: None });
         let mapped = "198.51.100.1:1".parse().unwrap();
         let kind = CandidateKind::ServerReflexive;
         let srflx = local.add_candidate(kind, BaseId(0), mapped, server, true).unwrap();
