@@ -91,7 +91,7 @@ pub mod turn;
 pub use agent::{CandidateRejected, DescriptionRejected, SendError};
 #[cfg(feature = "tokio")]
 pub use driver::{Connection, ConnectionEvent, Node};
-pub use endpoint::{Agent, AgentMut, Endpoint, Route};
+pub use endpoint::{Agent, AgentMut, Endpoint, Header, Route};
 pub use event::{AgentState, Event};
 pub use gather::{Server, Turn};
 pub use net::{

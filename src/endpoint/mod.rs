@@ -35,7 +35,7 @@ use pacer::Pacer;
 use relays::Relays;
 use replies::{ErrorBudget, Replies, Reply, ReplyKind};
 use routes::{Owner, Routes};
-pub use views::{Agent, AgentMut, Route};
+pub use views::{Agent, AgentMut, Header, Route};
 
 /// An agent and what the endpoint keeps for it.
 #[derive(Debug)]

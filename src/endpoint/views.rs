@@ -7,7 +7,7 @@ use crate::agent::{Agent as Core, CandidateRejected, DescriptionRejected, Path};
 use crate::candidate::Candidate;
 use crate::config::Role;
 use crate::event::{AgentState, FailedPair, SelectedPair};
-use crate::net::{AgentId, ComponentId, SocketId, Transmit};
+use crate::net::{AgentId, ComponentId, HEADROOM, SocketId, TAILROOM, Transmit};
 use crate::sdp::Description;
 use crate::stats::AgentStats;
 use crate::turn::Framing;
@@ -179,6 +179,45 @@ impl<'a> Route<'a> {
         };
         self.path.sent(octets);
         Some(Transmit { socket: self.socket, to: self.to, range })
+    }
+
+    /// Returns what goes around a payload of so many octets, and counts it as sent; `None` if it
+    /// is longer than any datagram.
+    pub fn header(self, payload_len: u16) -> Option<Header> {
+        let (octets, len, padding) = match self.framing {
+            Some(framing) => framing.header(payload_len)?,
+            None => ([0; HEADROOM], 0, 0),
+        };
+        self.path.sent(payload_len.into());
+        Some(Header { socket: self.socket, to: self.to, octets, len, padding })
+    }
+}
+
+/// What goes around a payload that is sent in pieces: with `sendmsg`, or the same payload to many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Header {
+    /// The local base to send from.
+    pub socket: SocketId,
+    /// Where to send.
+    pub to: SocketAddr,
+    octets: [u8; HEADROOM],
+    len: usize,
+    padding: usize,
+}
+
+impl Header {
+    /// The octets before the payload; none on a direct path.
+    #[must_use]
+    pub fn before(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or_default()
+    }
+
+    /// The octets after it: zeros.
+    #[must_use]
+    pub fn after(&self) -> &[u8] {
+        const ZEROS: [u8; TAILROOM] = [0; TAILROOM];
+        ZEROS.get(..self.padding).unwrap_or_default()
     }
 }
 

@@ -68,6 +68,34 @@ impl Framing {
         matches!(self.0, Way::Channel { .. })
     }
 
+    /// Returns what stands before a payload of `length` octets, how much of it counts, and how many
+    /// zeros follow the payload.
+    pub(crate) fn header(self, length: u16) -> Option<([u8; HEADROOM], usize, usize)> {
+        let mut header = [0; HEADROOM];
+        let padding = usize::from(length).next_multiple_of(4) - usize::from(length);
+        let [l0, l1] = length.to_be_bytes();
+        match self.0 {
+            Way::Channel { number, padding: pads } => {
+                let [n0, n1] = number.to_be_bytes();
+                *header.first_chunk_mut()? = [n0, n1, l0, l1];
+                let padding = match pads {
+                    Padding::Four => padding,
+                    Padding::None => 0,
+                };
+                Some((header, CHANNEL_HEADER, padding))
+            }
+            Way::Send { header: before, len } => {
+                let len = usize::from(len);
+                let body = len - HEADER_LEN + usize::from(length) + padding;
+                let slot = header.get_mut(..len)?;
+                slot.copy_from_slice(before.get(..len)?);
+                slot.get_mut(2..4)?.copy_from_slice(&u16::try_from(body).ok()?.to_be_bytes());
+                *slot.last_chunk_mut()? = [l0, l1];
+                Some((header, len, padding))
+            }
+        }
+    }
+
     /// Writes the header before, and padding after, the payload `buf[payload]`, and returns the
     /// range of the whole packet. The payload stays where it is.
     ///

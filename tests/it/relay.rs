@@ -105,9 +105,9 @@ fn one_answer_gives_two_candidates_after_two_round_trips() {
     let gathered: Vec<_> = world
         .events_of(party.node)
         .into_iter()
-        .filter_map(|event| match event {
-            Event::Gathered { kind, address, took, .. } => Some((kind, address, took)),
-            _ => None,
+        .filter_map(|event| {
+            let Event::Gathered { kind, address, took, .. } = event else { return None };
+            Some((kind, address, took))
         })
         .collect();
     let (mapped, relayed) = (addr("203.0.113.1:4000"), addr("198.51.100.1:50000"));
@@ -151,9 +151,9 @@ fn with_a_nonce_of_the_same_server_an_allocation_takes_one_round_trip() {
     config.sockets = Some(vec![socket]);
     world.agent(first.node, config);
     world.run_for(ms(100));
-    let took = world.events_of(first.node).into_iter().rev().find_map(|event| match event {
-        Event::Gathered { kind: CandidateKind::Relayed, took, .. } => Some(took),
-        _ => None,
+    let took = world.events_of(first.node).into_iter().rev().find_map(|event| {
+        let Event::Gathered { kind, took, .. } = event else { return None };
+        (kind == CandidateKind::Relayed).then_some(took)
     });
     assert_eq!(took, Some(ms(20)));
     assert_eq!(world.turns[0].count(Method::ALLOCATE), 3);
@@ -359,6 +359,43 @@ fn without_room_a_relayed_route_frames_nothing() {
     let transmit = frame(&mut buf, HEADROOM..HEADROOM + 5).expect("there is room");
     assert_eq!(transmit.to, addr(SERVER));
     assert_eq!(&buf[HEADROOM..HEADROOM + 5], [0x80; 5]);
+}
+
+#[test]
+fn a_payload_that_is_sent_in_pieces_has_the_same_header() {
+    let mut world = world();
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    let right = world.party(AgentConfig::new(Role::Controlled), &[RIGHT]);
+    world.exchange(left, right);
+    let sendable = world.run_while(ms(5_000), |world| {
+        !world.events.iter().any(|(_, _, event)| matches!(event, Event::Sendable { .. }))
+    });
+    assert!(sendable);
+    let payload = [0x80; 5];
+    // In an indication at first, over a channel later; the transaction ids differ.
+    for expected in [36, 4] {
+        let now = world.now;
+        for party in [left, right] {
+            let endpoint = world.endpoint(party.node);
+            let Ok(route) = endpoint.route(now, party.agent, ComponentId::FIRST) else { continue };
+            let header = route.header(5).expect("it is short");
+            let mut buf = [0x80; HEADROOM + 5 + TAILROOM];
+            let route = endpoint.route(now, party.agent, ComponentId::FIRST).unwrap();
+            let transmit = route.frame(&mut buf, HEADROOM..HEADROOM + 5).unwrap();
+            let whole = [header.before(), &payload, header.after()].concat();
+            assert_eq!((header.socket, header.to), (transmit.socket, transmit.to));
+            assert_eq!(whole.len(), transmit.range.len());
+            if party == left {
+                assert_eq!(header.before().len(), expected);
+                assert_eq!(whole[..4], buf[transmit.range.clone()][..4]);
+                let fixed = whole.len().min(20);
+                assert_eq!(whole[fixed..], buf[transmit.range][fixed..]);
+            } else {
+                assert_eq!((header.before(), header.after()), (&[][..], &[][..]));
+            }
+        }
+        world.run_for(ms(2_000));
+    }
 }
 
 /// What a server relays is data of the peer's, or nobody's: never an answer to somebody else.

@@ -35,9 +35,9 @@ fn at(address: &str, transport: Transport) -> Server {
 }
 
 fn failures(world: &World, party: Party) -> Vec<GatherFailure> {
-    let failed = |event| match event {
-        Event::GatheringFailed { reason, .. } => Some(reason),
-        _ => None,
+    let failed = |event| {
+        let Event::GatheringFailed { reason, .. } = event else { return None };
+        Some(reason)
     };
     world.events_of(party.node).into_iter().filter_map(failed).collect()
 }
@@ -88,7 +88,7 @@ fn gathering_ends_though_no_server_lives() {
     assert_eq!(complete(&world, left), Some(Instant::from_millis(6_000)));
     let cancelled = |(_, _, known): &(_, _, Connect)| matches!(known, Connect::Cancel(_));
     assert!(world.connects.iter().any(cancelled));
-    assert_eq!(world.run_while(ms(100_000), |world| world.next().is_some()), true);
+    assert!(world.run_while(ms(100_000), |world| world.next().is_some()));
 }
 
 #[test]
@@ -403,9 +403,9 @@ fn icmp_ends_an_attempt_that_was_never_answered() {
     let left = node(&mut world, &[at(DEAD, Transport::Udp), turn()]);
     world.run_for(ms(200));
     let (now, socket): (_, SocketId) = (world.now, world.udp(left.node, "192.0.2.1:1007"));
-    let known = world.events.iter().find_map(|(_, _, event)| match event {
-        Event::Gathered { socket, .. } => Some(*socket),
-        _ => None,
+    let known = world.events.iter().find_map(|(_, _, event)| {
+        let Event::Gathered { socket, .. } = event else { return None };
+        Some(*socket)
     });
     assert_ne!(known, Some(socket));
     for server in [DEAD, SERVER] {

@@ -72,7 +72,7 @@ impl TurnServer {
         data: &[u8],
     ) -> Vec<Datagram> {
         if to != self.address {
-            return self.to_client(from, to, data).into_iter().collect();
+            return self.relay_in(from, to, data).into_iter().collect();
         }
         let Ok(message) = Message::parse(data) else {
             self.heard.push((from, None));
@@ -83,9 +83,9 @@ impl TurnServer {
             MessageClass::Request => vec![(to, from, self.answer(from, &message))],
             MessageClass::Indication if message.method() == Method::SEND => {
                 let (peer, data) = (message.xor_peer_address().unwrap(), message.data().unwrap());
-                self.to_peer(from, peer, data).into_iter().collect()
+                self.relay_out(from, peer, data).into_iter().collect()
             }
-            _ => Vec::new(),
+            MessageClass::Indication | MessageClass::Success | MessageClass::Error => Vec::new(),
         }
     }
 
@@ -98,10 +98,10 @@ impl TurnServer {
         let number = u16::from_be_bytes([header[0], header[1]]);
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let peer = *self.of(client)?.channels.get(&number)?;
-        self.to_peer(client, peer, rest.get(..length)?)
+        self.relay_out(client, peer, rest.get(..length)?)
     }
 
-    fn to_peer(&mut self, client: SocketAddr, peer: SocketAddr, data: &[u8]) -> Option<Datagram> {
+    fn relay_out(&mut self, client: SocketAddr, peer: SocketAddr, data: &[u8]) -> Option<Datagram> {
         let known = self.of(client)?;
         if !known.permissions.contains(&peer.ip()) {
             return None;
@@ -110,7 +110,7 @@ impl TurnServer {
         Some((*from, peer, data.to_vec()))
     }
 
-    fn to_client(&self, peer: SocketAddr, relayed: SocketAddr, data: &[u8]) -> Option<Datagram> {
+    fn relay_in(&self, peer: SocketAddr, relayed: SocketAddr, data: &[u8]) -> Option<Datagram> {
         let known = self.allocations.iter().find(|known| known.relayed.contains(&relayed))?;
         if !known.permissions.contains(&peer.ip()) {
             return None;
