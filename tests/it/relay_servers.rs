@@ -391,7 +391,7 @@ fn allocations_start_at_the_pace_of_all_transactions() {
         let sent = |packet: &&Packet| packet.to == addr(to);
         world.log.iter().find(sent).map(|packet| packet.at)
     };
-    let mut starts: Vec<_> = [SERVER].iter().chain(&others).filter_map(|to| first(to)).collect();
+    let mut starts: Vec<_> = [SERVER].iter().chain(&others).filter_map(first).collect();
     starts.sort();
     assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= ms(5)), "{starts:?}");
 }
