@@ -72,7 +72,7 @@ fn each_request_takes_a_new_nonce_along() {
         world.server.renew_nonce();
     }
     assert_eq!(world.take_events(), []);
-    assert_eq!(world.client.credentials().clone().key().is_some(), true);
+    assert!(world.client.credentials().key().is_some());
 }
 
 /// One challenge is answered by each request that it concerns, and counts once.
