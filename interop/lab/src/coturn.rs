@@ -1,7 +1,8 @@
 //! coturn, started as each test wants it.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -154,7 +155,8 @@ impl Coturn {
             let status =
                 self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
             assert!(status.is_none(), "coturn ended, {status:?}:\n{}", self.log());
-            if answers(Self::PLAIN) && answers(Self::PLAIN6) {
+            let over_udp = !self.configuration.iter().any(|line| line == "no-udp");
+            if [Self::PLAIN, Self::PLAIN6].iter().all(|server| answers(*server, over_udp)) {
                 return Instant::now();
             }
         }
@@ -170,7 +172,7 @@ impl Drop for Coturn {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!(
                 "the end of coturn's log:\n{}",
-                lines[lines.len().saturating_sub(40)..].join("\n")
+                lines[lines.len().saturating_sub(60)..].join("\n")
             );
         }
     }
@@ -191,13 +193,19 @@ fn spawn(configuration: &Path, log: File) -> Child {
 }
 
 /// Whether a STUN server answers there within a tenth of a second.
-fn answers(server: SocketAddr) -> bool {
+fn answers(server: SocketAddr, over_udp: bool) -> bool {
+    let wait = Duration::from_millis(100);
     let mut request = [0; 20];
     request[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42]);
+    let mut answer = [0; 548];
+    if !over_udp {
+        let Ok(mut stream) = TcpStream::connect_timeout(&server, wait) else { return false };
+        stream.set_read_timeout(Some(wait)).expect("a timeout");
+        return stream.write_all(&request).is_ok() && stream.read_exact(&mut answer[..20]).is_ok();
+    }
     let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
-    let mut answer = [0; 548];
+    socket.set_read_timeout(Some(wait)).expect("a timeout");
     let sent = socket.send_to(&request, server).is_ok();
     sent && matches!(socket.recv_from(&mut answer), Ok((20.., from)) if from == server)
 }

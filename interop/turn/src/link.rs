@@ -28,7 +28,7 @@ impl Link {
                 stream.set_nodelay(true).expect("a TCP socket");
                 Self::Tcp { stream, deframer: Deframer::new() }
             }
-            Transport::Tls | Transport::Dtls => panic!("the driver of floe has these"),
+            Transport::Tls | Transport::Dtls => unreachable!("the driver of floe has these"),
         }
     }
 

@@ -5,4 +5,5 @@ mod common;
 mod connects;
 mod in_process;
 mod lives;
+mod node;
 mod refuses;
