@@ -108,6 +108,7 @@ impl Endpoint {
             .and_then(|slot| slot.agent.as_mut())
             .is_some_and(|agent| agent.take_regather());
         if began {
+            self.confirm_relays(index);
             self.begin_gathering(index);
         }
     }

@@ -77,6 +77,22 @@ impl Endpoint {
         }
     }
 
+    /// An agent starts anew, maybe because nothing came through a relay any more: is it still there?
+    pub(super) fn confirm_relays(&mut self, index: usize) {
+        let Some(slot) = self.slots.get(index) else { return };
+        let now = self.now;
+        for relay in 0..self.relays.len() {
+            let used = self
+                .relays
+                .get(relay)
+                .is_some_and(|relay| !relay.bases.is_empty() && slot.bases.contains(&relay.socket));
+            if used && let Some(client) = self.relays.client_mut(relay) {
+                client.refresh(now);
+                self.relays.touch(relay);
+            }
+        }
+    }
+
     /// The mapping that came with an allocation counts for the socket, if that is what its packets
     /// leave from.
     fn note_mapping(&mut self, index: usize) -> Option<crate::gather::Gathered> {

@@ -174,7 +174,8 @@ pub fn proto_established(way: Way) -> (TurnClientUdp, Duration) {
     let (mut client, mut server) = (proto_client(), Memory::new());
     let mut now = Duration::ZERO;
     let mut settle = |client: &mut TurnClientUdp| {
-        for _ in 0..10 {
+        // It waits a little now and then.
+        for _ in 0..2000 {
             proto_flight(client, &mut server, now, Duration::ZERO);
             now += Duration::from_millis(1);
         }
