@@ -161,6 +161,8 @@ impl Endpoint {
             turn::Received::Handled => {
                 self.stats.stun_received += 1;
                 self.drive_relay(index);
+                // That the allocation lives is no event, but may end a gathering.
+                self.after_gathering();
                 Received::Handled
             }
             turn::Received::Dropped(reason) => {

@@ -124,6 +124,13 @@ impl Relay {
         }
     }
 
+    /// Whether other relayed addresses may still come: of a first allocation, or in the place of
+    /// one that may be lost.
+    fn is_open(&self) -> bool {
+        let confirming = |active: &Active| active.client.is_confirming() && !active.closing;
+        self.is_pending() || self.active().is_some_and(confirming)
+    }
+
     /// Whether the server has shown any sign of life.
     fn is_answered(&self) -> bool {
         match &self.state {
@@ -277,14 +284,12 @@ impl Relays {
 
     /// Whether a relay for one of the sockets may still come.
     pub(super) fn is_pending(&self, uses: impl Fn(SocketId) -> bool) -> bool {
-        self.list.iter().any(|relay| relay.is_pending() && uses(relay.socket))
+        self.list.iter().any(|relay| relay.is_open() && uses(relay.socket))
     }
 
     /// Whether one of those that are waited for has shown a sign of life.
     pub(super) fn is_alive(&self, uses: impl Fn(SocketId) -> bool) -> bool {
-        self.list
-            .iter()
-            .any(|relay| relay.is_pending() && relay.is_answered() && uses(relay.socket))
+        self.list.iter().any(|relay| relay.is_open() && relay.is_answered() && uses(relay.socket))
     }
 
     /// How many have not begun.

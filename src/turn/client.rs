@@ -545,6 +545,12 @@ impl Client {
         }
     }
 
+    /// Whether a refresh is due or under way, so that it is open if the allocation lives.
+    #[must_use]
+    pub fn is_confirming(&self) -> bool {
+        matches!(self.state, State::Allocated { refresh_at, .. } if refresh_at <= self.now)
+    }
+
     /// Gives the allocation back; [`Event::Closed`] follows. [rfc8656-8-2]
     pub fn close(&mut self, now: Instant) {
         self.advance(now);

@@ -52,8 +52,16 @@ async fn assert_carries(ends: &[Connection; 2], count: usize) {
     }
 }
 
-fn assert_relayed(end: &Connection) {
-    let pair = end.selected().expect("a selected pair");
+/// Waits for the selected pair, which data did not wait for, and asserts that it is our relay's.
+async fn assert_relayed(end: &Connection) {
+    let deadline = Instant::now() + SOON;
+    let pair = loop {
+        if let Some(pair) = end.selected() {
+            break pair;
+        }
+        assert!(Instant::now() < deadline, "no selected pair");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     assert_eq!(pair.local.kind, CandidateKind::Relayed, "{pair:?}");
     assert!(
         SERVERS.iter().any(|ip| pair.local.address.ip() == *ip)
@@ -90,12 +98,14 @@ async fn two_nodes_meet_over_relays(urls: [String; 2]) {
         meet(relay_only(&coturn, CLIENTS[0], &[url]), relay_only(&coturn, CLIENTS[1], &[url]))
             .await;
     assert_carries(&ends, 500).await;
-    ends.iter().for_each(assert_relayed);
+    assert_relayed(&ends[0]).await;
+    assert_relayed(&ends[1]).await;
     let ends =
         meet(relay_only(&coturn, CLIENTS6[0], &[url6]), relay_only(&coturn, CLIENTS6[1], &[url6]))
             .await;
     assert_carries(&ends, 500).await;
-    ends.iter().for_each(assert_relayed);
+    assert_relayed(&ends[0]).await;
+    assert_relayed(&ends[1]).await;
 }
 
 /// The URLs of the server by its addresses.
@@ -129,7 +139,8 @@ async fn a_server_is_reached_over_tls_by_its_name() {
         meet(relay_only(&coturn, CLIENTS[0], &[&url]), relay_only(&coturn, CLIENTS[1], &[&url]))
             .await;
     assert_carries(&ends, 10).await;
-    ends.iter().for_each(assert_relayed);
+    assert_relayed(&ends[0]).await;
+    assert_relayed(&ends[1]).await;
 }
 
 /// Not even without TLS, which that server speaks too.
@@ -193,7 +204,8 @@ async fn without_udp_to_the_server_tcp_stands_in() {
     .await;
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_carries(&ends, 10).await;
-    ends.iter().for_each(assert_relayed);
+    assert_relayed(&ends[0]).await;
+    assert_relayed(&ends[1]).await;
 }
 
 /// One with a relay, the other with host candidates.
@@ -205,7 +217,7 @@ async fn a_relay_meets_a_host_and_two_thousand_datagrams_pass_each_way() {
     let url = format!("turn:{}", Coturn::PLAIN);
     let ends = meet(relay_only(&coturn, CLIENTS[0], &[&url]), host).await;
     assert_carries(&ends, 2000).await;
-    assert_relayed(&ends[0]);
+    assert_relayed(&ends[0]).await;
 }
 
 /// Nobody tells the nodes; they find out by their own, and meet again on new relays.
@@ -248,5 +260,6 @@ async fn a_connection_over_relays_lives_on_with_nonces_that_go_stale() {
         assert_carries(&ends, 1).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    ends.iter().for_each(assert_relayed);
+    assert_relayed(&ends[0]).await;
+    assert_relayed(&ends[1]).await;
 }
