@@ -129,6 +129,11 @@ async fn two_nodes_meet_over_relays_reached_over_tls() {
     two_nodes_meet_over_relays(urls("turns", Coturn::SECURE, Coturn::SECURE6, "tcp")).await;
 }
 
+#[tokio::test]
+async fn two_nodes_meet_over_relays_reached_over_dtls() {
+    two_nodes_meet_over_relays(urls("turns", Coturn::SECURE, Coturn::SECURE6, "udp")).await;
+}
+
 /// The certificate is for the name.
 #[tokio::test]
 async fn a_server_is_reached_over_tls_by_its_name() {
@@ -148,9 +153,11 @@ async fn a_server_is_reached_over_tls_by_its_name() {
 async fn a_certificate_for_another_name_is_refused() {
     let network = Network::enter();
     let coturn = Coturn::start(&network, &[]);
-    let url = format!("turns:other.{NAME}");
-    let failure = gather_failure(relay_only(&coturn, CLIENTS[0], &[&url])).await;
-    assert_eq!(failure, GatherFailure::Connect(ConnectFailure::Certificate));
+    for transport in ["tcp", "udp"] {
+        let url = format!("turns:other.{NAME}?transport={transport}");
+        let failure = gather_failure(relay_only(&coturn, CLIENTS[0], &[&url])).await;
+        assert_eq!(failure, GatherFailure::Connect(ConnectFailure::Certificate), "{url}");
+    }
 }
 
 #[tokio::test]
