@@ -210,7 +210,7 @@ impl Header {
     /// The octets before the payload; none on a direct path.
     #[must_use]
     pub fn before(&self) -> &[u8] {
-        self.octets.get(..self.len).unwrap_or_default()
+        self.octets.get(HEADROOM - self.len..).unwrap_or_default()
     }
 
     /// The octets after it: zeros.

@@ -12,7 +12,7 @@ use crate::time::{Instant, earlier};
 
 use super::framing::{Framing, Padding, channel_data};
 use super::peers::{PeerAsk, Peers};
-use super::request::{Ask, Transactions};
+use super::request::{Ask, Ids, Transactions};
 use super::tcp::{ConnectError, ConnectionId, Connects};
 use super::{Error, Families, LIFETIME_DEFAULT, PeerError, RelayProtocol};
 
@@ -204,7 +204,7 @@ pub struct Client {
     pub(super) refresh_failures: u8,
     /// Whether a 400 had us ask if the allocation lives, since the last permission or channel.
     pub(super) doubted: bool,
-    indications: Stream,
+    indications: Ids,
     jitter: Stream,
 }
 
@@ -236,7 +236,7 @@ impl Client {
             refresh_failures: 0,
             refreshed_at: Instant::ZERO,
             doubted: false,
-            indications: Stream::new(1, Purpose::Transaction),
+            indications: Ids::new(Stream::new(1, Purpose::Transaction)),
             jitter: Stream::new(0, Purpose::Jitter),
             config,
         }
@@ -575,9 +575,7 @@ impl Client {
 
     /// An id for what is no request on the connection of the allocation.
     pub(super) fn next_id(&mut self) -> TransactionId {
-        let mut id = TransactionId([0; 12]);
-        self.indications.fill(&self.seed, &mut id.0);
-        id
+        self.indications.next(&self.seed)
     }
 
     pub(super) fn draw(&mut self) -> u64 {

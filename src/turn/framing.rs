@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 
-use crate::net::HEADROOM;
+use crate::net::{HEADROOM, TAILROOM};
 use crate::stun::{AttributeType, Encoder, HEADER_LEN, MessageClass, Method, TransactionId};
 
 /// The numbers that a channel may have. [rfc8656-12-p1]
@@ -35,7 +35,8 @@ enum Way {
         number: u16,
         padding: Padding,
     },
-    /// All octets before the value of DATA; the lengths are filled in later.
+    /// All octets before the value of DATA, at the end of the room for them; the lengths are
+    /// filled in later.
     Send {
         header: [u8; HEADROOM],
         len: u8,
@@ -58,6 +59,7 @@ impl Framing {
             IpAddr::V4(_) | IpAddr::V6(_) => encoder,
         };
         let len = encoder.flag(AttributeType::DATA).finish().ok()?;
+        header.copy_within(..len, HEADROOM - len);
         Some(Self(Way::Send { header, len: u8::try_from(len).ok()? }))
     }
 
@@ -68,74 +70,56 @@ impl Framing {
         matches!(self.0, Way::Channel { .. })
     }
 
-    /// Returns what stands before a payload of `length` octets, how much of it counts, and how many
-    /// zeros follow the payload.
+    /// Returns what stands before a payload of `length` octets, how many of its last octets count,
+    /// and how many zeros follow the payload. [rfc8656-18-1]
+    #[inline]
     pub(crate) fn header(self, length: u16) -> Option<([u8; HEADROOM], usize, usize)> {
-        let mut header = [0; HEADROOM];
         let padding = usize::from(length).next_multiple_of(4) - usize::from(length);
         let [l0, l1] = length.to_be_bytes();
         match self.0 {
             Way::Channel { number, padding: pads } => {
                 let [n0, n1] = number.to_be_bytes();
-                *header.first_chunk_mut()? = [n0, n1, l0, l1];
+                let mut header = [0; HEADROOM];
+                *header.last_chunk_mut()? = [n0, n1, l0, l1];
                 let padding = match pads {
                     Padding::Four => padding,
                     Padding::None => 0,
                 };
                 Some((header, CHANNEL_HEADER, padding))
             }
-            Way::Send { header: before, len } => {
+            Way::Send { mut header, len } => {
                 let len = usize::from(len);
-                let body = len - HEADER_LEN + usize::from(length) + padding;
-                let slot = header.get_mut(..len)?;
-                slot.copy_from_slice(before.get(..len)?);
-                slot.get_mut(2..4)?.copy_from_slice(&u16::try_from(body).ok()?.to_be_bytes());
-                *slot.last_chunk_mut()? = [l0, l1];
+                let body = u16::try_from(len - HEADER_LEN + usize::from(length) + padding).ok()?;
+                *header.last_chunk_mut()? = [l0, l1];
+                let lengths = header.get_mut(HEADROOM - len + 2..)?.first_chunk_mut()?;
+                *lengths = body.to_be_bytes();
                 Some((header, len, padding))
             }
         }
     }
 
     /// Writes the header before, and padding after, the payload `buf[payload]`, and returns the
-    /// range of the whole packet. The payload stays where it is.
+    /// range of the whole packet. The payload stays where it is; the room around it is overwritten.
     ///
-    /// `None` if `buf` lacks [`HEADROOM`] before or [`TAILROOM`](crate::TAILROOM) after it, or if
-    /// the payload is longer than a datagram.
+    /// `None` if `buf` lacks [`HEADROOM`] before or [`TAILROOM`] after it, or if the payload is
+    /// longer than a datagram.
     #[must_use]
+    #[inline]
     pub fn frame(self, buf: &mut [u8], payload: Range<usize>) -> Option<Range<usize>> {
-        let length = payload.end.checked_sub(payload.start)?;
-        let short = u16::try_from(length).ok()?;
-        match self.0 {
-            Way::Channel { number, padding } => {
-                let start = payload.start.checked_sub(CHANNEL_HEADER)?;
-                let [n0, n1] = number.to_be_bytes();
-                let [l0, l1] = short.to_be_bytes();
-                *buf.get_mut(start..payload.start)?.first_chunk_mut()? = [n0, n1, l0, l1];
-                match padding {
-                    Padding::Four => Some(start..pad(buf, &payload)?),
-                    Padding::None => (payload.end <= buf.len()).then_some(start..payload.end),
-                }
-            }
-            Way::Send { header, len } => {
-                let len = usize::from(len);
-                let start = payload.start.checked_sub(len)?;
-                let whole = u16::try_from(len - HEADER_LEN + length.next_multiple_of(4)).ok()?;
-                let slot = buf.get_mut(start..payload.start)?;
-                slot.copy_from_slice(header.get(..len)?);
-                slot.get_mut(2..4)?.copy_from_slice(&whole.to_be_bytes());
-                *slot.last_chunk_mut()? = short.to_be_bytes();
-                Some(start..pad(buf, &payload)?)
-            }
+        let length = u16::try_from(payload.end.checked_sub(payload.start)?).ok()?;
+        if let Way::Channel { number, padding: Padding::None } = self.0 {
+            let start = payload.start.checked_sub(CHANNEL_HEADER)?;
+            let [n0, n1] = number.to_be_bytes();
+            let [l0, l1] = length.to_be_bytes();
+            *buf.get_mut(start..payload.end)?.first_chunk_mut()? = [n0, n1, l0, l1];
+            return Some(start..payload.end);
         }
+        let (header, len, padding) = self.header(length)?;
+        let room = payload.start.checked_sub(HEADROOM)?;
+        *buf.get_mut(room..)?.first_chunk_mut()? = header;
+        *buf.get_mut(payload.end..)?.first_chunk_mut()? = [0; TAILROOM];
+        Some(payload.start - len..payload.end + padding)
     }
-}
-
-/// Writes zeros after `payload` up to a multiple of four, and returns where they end.
-/// [rfc8656-18-1]
-fn pad(buf: &mut [u8], payload: &Range<usize>) -> Option<usize> {
-    let end = payload.start + (payload.end - payload.start).next_multiple_of(4);
-    buf.get_mut(payload.end..end)?.fill(0);
-    Some(end)
 }
 
 /// Takes a ChannelData message apart: the number and the data. What follows the data is padding.

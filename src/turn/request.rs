@@ -1,5 +1,6 @@
 //! Requests: what is asked, how it is written, and the transactions under way.
 
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
@@ -347,4 +348,36 @@ fn encode(
     let encoder = Encoder::new(buf, MessageClass::Request, ask.method(), id);
     let credentials: &LongTerm = &config.credentials;
     credentials.authenticate(ask.attributes(encoder, config)).finish()
+}
+
+/// How many ids are drawn at once: each packet in an indication needs one.
+const IDS: usize = 21;
+
+/// Ids for what is sent often.
+#[derive(Clone)]
+pub(super) struct Ids {
+    stream: Stream,
+    drawn: [[u8; 12]; IDS],
+    left: usize,
+}
+
+impl Ids {
+    pub(super) const fn new(stream: Stream) -> Self {
+        Self { stream, drawn: [[0; 12]; IDS], left: 0 }
+    }
+
+    pub(super) fn next(&mut self, seed: &Seed) -> TransactionId {
+        if self.left == 0 {
+            self.stream.fill(seed, self.drawn.as_flattened_mut());
+            self.left = IDS;
+        }
+        self.left -= 1;
+        TransactionId(self.drawn.get(self.left).copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Ids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ids").field("left", &self.left).finish_non_exhaustive()
+    }
 }
