@@ -191,7 +191,7 @@ pub fn run(report: &mut Report) {
             &peer_cell(best_peer(&costs, group)),
             &cell(floor),
             &ratio_cell(floe, floor),
-            if group == RECEIVE { "0 allocations" } else { "≤ 1.5 × floor, 0 allocations" },
+            if group == CHANNEL { "≤ 1.5 × floor, 0 allocations" } else { "0 allocations" },
         );
         for cost in costs.iter().filter(|cost| cost.group == group && cost.name.starts_with("floe"))
         {
