@@ -26,7 +26,7 @@ const BATCH_WINDOW: Duration = Duration::from_secs(30);
 /// The most addresses in one CreatePermission: what fits the least datagram that is assumed.
 /// [rfc8489-6.1-6]
 pub(super) const BATCH: usize = 10;
-/// How long an address that the server refused is not asked for again.
+/// How long an address or channel that the server refused is not asked for again.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// What the server has of a permission or channel.
@@ -86,6 +86,11 @@ impl Grant {
         self.expires().is_some_and(|expires| now < expires)
     }
 
+    /// Whether the server has granted it, and was not asked again since.
+    fn is_settled(self, now: Instant) -> bool {
+        matches!(self, Self::Granted { .. }) && self.is_live(now)
+    }
+
     /// Whether the server may have it. [rfc8656-12-4]
     fn is_possible(self, now: Instant) -> bool {
         match self {
@@ -127,6 +132,8 @@ struct Channel {
     until: Instant,
     /// What the server has of a channel that is kept.
     grant: Option<Grant>,
+    /// Why it is not asked for again before a time.
+    refused: Option<(PeerError, Instant)>,
 }
 
 /// What is to be asked of the server next.
@@ -232,6 +239,10 @@ impl Peers {
     /// again. [rfc8656-12-3] [rfc8656-12-p3]
     pub(super) fn bind(&mut self, now: Instant, peer: SocketAddr) -> Result<(), PeerError> {
         let known = self.channel_of(peer).map(|channel| channel.grant.is_some());
+        let refused = self.channel_of(peer).and_then(|channel| channel.refused);
+        if let Some((error, _)) = refused.filter(|(_, until)| now < *until) {
+            return Err(error);
+        }
         if known != Some(true) && self.kept_channels().count() >= self.max {
             return Err(PeerError::Limit);
         }
@@ -262,7 +273,7 @@ impl Peers {
     /// [rfc8656-12-3] [rfc8656-12-p1]
     fn add_channel(&mut self, now: Instant, peer: SocketAddr) -> bool {
         for slot in &mut self.channels {
-            if let Some(Channel { peer, until, grant: None }) = *slot
+            if let Some(Channel { peer, until, grant: None, .. }) = *slot
                 && until <= now
             {
                 *slot = None;
@@ -272,7 +283,8 @@ impl Peers {
         let free = self.channels.iter().position(Option::is_none).unwrap_or(self.channels.len());
         let number = u16::try_from(free).ok().and_then(|free| CHANNELS.start().checked_add(free));
         let Some(number) = number.filter(|number| CHANNELS.contains(number)) else { return false };
-        let channel = Some(Channel { peer, until: now, grant: Some(Grant::Wanted) });
+        let grant = Some(Grant::Wanted);
+        let channel = Some(Channel { peer, until: now, grant, refused: None });
         match self.channels.get_mut(free) {
             Some(slot) => *slot = channel,
             None => self.channels.push(channel),
@@ -372,6 +384,9 @@ impl Peers {
         jitter: u64,
     ) -> bool {
         let Some(permission) = self.permission_mut(ip) else { return false };
+        if outcome == Outcome::Failed(PeerError::Timeout) && permission.grant.is_settled(now) {
+            return false;
+        }
         match outcome {
             Outcome::Granted(asked) => {
                 permission.grant = granted(asked, PERMISSION_LIFETIME, PERMISSION_MARGIN, jitter);
@@ -415,6 +430,10 @@ impl Peers {
         jitter: u64,
     ) -> bool {
         let Some(channel) = self.channel_of(peer) else { return false };
+        let settled = channel.grant.is_some_and(|grant| grant.is_settled(now));
+        if outcome == Outcome::Failed(PeerError::Timeout) && settled {
+            return false;
+        }
         channel.until = now + CHANNEL_LIFETIME + COOL_DOWN;
         if channel.grant.is_none() {
             return false;
@@ -428,8 +447,11 @@ impl Peers {
                         granted(asked, PERMISSION_LIFETIME, PERMISSION_MARGIN, jitter);
                 }
             }
-            Outcome::Failed(_) => {
+            Outcome::Failed(error) => {
                 channel.grant = None;
+                if let PeerError::Refused(_) = error {
+                    channel.refused = Some((error, now + REFUSED_FOR));
+                }
                 self.drop_unused(peer.ip());
             }
         }

@@ -147,3 +147,23 @@ fn without_a_channel_data_goes_on_in_indications() {
     world.run(ms(600_000));
     assert_eq!(world.server.count(Method::CHANNEL_BIND), 1);
 }
+
+/// Whoever sends data asks for a channel with each packet: a refusal counts for a while.
+#[test]
+fn a_channel_that_was_refused_is_not_asked_for_with_each_packet() {
+    let mut world = World::allocated();
+    let peer = addr("192.0.2.1:5000");
+    world.server.always = Some((Method::CHANNEL_BIND, Reply::Error(403)));
+    world.client.permit(world.now, peer.ip()).unwrap();
+    for _ in 0..1_000 {
+        let _ = world.client.bind_channel(world.now, peer);
+        world.run(ms(100));
+    }
+    let asked = world.server.count(Method::CHANNEL_BIND);
+    assert!((2..=3).contains(&asked), "{asked} in 100 s");
+    world.server.always = None;
+    world.run(ms(60_000));
+    world.client.bind_channel(world.now, peer).unwrap();
+    world.run(ms(100));
+    assert_eq!(world.send(peer, b"x").unwrap()[0], 0x40);
+}
