@@ -18,6 +18,9 @@ use super::{Error, Families, PeerError};
 
 /// The bounds that a lifetime is put into, whatever the server says.
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// A shorter lifetime than the least has the allocation refreshed earlier, down to this; less makes
+/// no sense, and counts as the least.
+const SENSIBLE_MIN: Duration = Duration::from_secs(20);
 const LIFETIME_MAX: Duration = Duration::from_secs(3600);
 /// How long before its end an allocation is refreshed, if it lives twice as long. [rfc8656-8-1]
 const REFRESH_MARGIN: Duration = Duration::from_secs(60);
@@ -107,7 +110,10 @@ impl Client {
                 self.allocated(transaction.started, families, message);
             }
             Ask::Refresh => {
-                self.mismatches = 0;
+                // One that was asked for because of a doubt proves nothing yet.
+                if !self.doubted {
+                    self.mismatches = 0;
+                }
                 self.refresh_failures = 0;
                 self.live(transaction.started, message);
             }
@@ -167,9 +173,10 @@ impl Client {
     /// minute before its end, or at half its life, and a little earlier. [rfc8656-7.3-p1]
     /// [rfc8656-8-1]
     fn live(&mut self, asked: Instant, message: &Message<'_>) {
-        let lifetime = message.lifetime().unwrap_or(LIFETIME_MIN);
-        let lifetime = lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
-        let wait = lifetime.saturating_sub(REFRESH_MARGIN).max(lifetime / 2);
+        let told = message.lifetime().unwrap_or(LIFETIME_MIN);
+        let lifetime = told.clamp(LIFETIME_MIN, LIFETIME_MAX);
+        let told = if told < SENSIBLE_MIN { lifetime } else { told.min(LIFETIME_MAX) };
+        let wait = told.saturating_sub(REFRESH_MARGIN).max(told / 2);
         let [high, low, ..] = self.draw().to_be_bytes();
         let early = wait / 10 * u32::from(u16::from_be_bytes([high, low])) / 65_536;
         let refresh_at = asked + (wait - early);

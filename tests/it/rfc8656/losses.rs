@@ -99,7 +99,8 @@ fn credentials_that_were_rotated_end_the_client() {
     assert_eq!(world.client.poll_timeout(), None);
 }
 
-/// 0, 1 s and 136 years: at least a minute, at most an hour. [rfc8656-7.3-p1]
+/// 0, 1 s and 136 years: refreshed as if they were a minute and an hour.
+/// [rfc8656-7.3-p1]
 #[test]
 fn a_lifetime_that_makes_no_sense_neither_loops_nor_overflows() {
     let rows: [(Build, u64, u64); 4] = [
@@ -244,4 +245,34 @@ fn lost_answers_are_repeated() {
         assert_eq!(world.take_events(), [Event::Allocated], "{method:?}");
         assert_eq!(world.server.allocation.as_ref().unwrap().channels.len(), 1);
     }
+}
+
+/// Some servers let allocations live for less than a minute.
+#[test]
+fn an_allocation_of_twenty_seconds_is_kept() {
+    let mut server = Server::new();
+    server.lifetime = 20;
+    let mut world = World::with(config(), server);
+    world.run(ms(600_000));
+    assert_eq!(world.take_events(), [Event::Allocated]);
+    assert!(world.server.count(Method::REFRESH) < 70);
+}
+
+/// Two requests for the same permission are under way: the later one is granted, and then the time
+/// of the earlier one is up.
+#[test]
+fn a_request_that_another_has_overtaken_fails_no_peer() {
+    let mut world = World::allocated();
+    let peer = addr("192.0.2.1:5000");
+    world.client.bind_channel(world.now, peer).unwrap();
+    world.run(ms(1_000));
+    world.server.chaos = Some((1, 0, &[Reply::Drop]));
+    world.client.ask_again(world.now, peer);
+    world.run(ms(33_000));
+    world.client.ask_again(world.now, peer);
+    world.run(ms(100));
+    world.server.chaos = None;
+    world.run(ms(30_000));
+    assert_eq!(world.take_events(), []);
+    assert_eq!(world.send(peer, b"x").unwrap()[0], 0x40);
 }

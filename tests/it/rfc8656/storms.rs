@@ -153,3 +153,19 @@ proptest! {
         prop_assert_eq!(world.client.relayed().count(), 2);
     }
 }
+
+/// It has a 400 for permissions, refreshes the allocation, and then knows nothing of it: again and
+/// again, as fast as it is asked.
+#[test]
+fn a_server_that_denies_what_it_refreshed_is_given_up() {
+    let mut world = World::allocated();
+    for _ in 0..100 {
+        for code in [400, 437] {
+            world.server.script.push_back((Method::CREATE_PERMISSION, Reply::Error(code)));
+        }
+    }
+    world.client.permit(world.now, [192, 0, 2, 1].into()).unwrap();
+    world.run(ms(60_000));
+    assert_eq!(world.events.last(), Some(&Event::Failed(floe::turn::Error::Mismatch)));
+    assert_eq!(storm(&world), None);
+}
