@@ -274,6 +274,8 @@ impl Endpoint {
     fn relay_closed(&mut self, index: usize) {
         self.drop_bases(index);
         self.end_relay(index, false);
+        // If it was needed again for a time, that may be over.
+        self.relays.review = true;
         self.after_gathering();
     }
 
@@ -373,13 +375,28 @@ impl Endpoint {
             }
         }
         for (base, peer, error) in refused {
-            self.fail_peer(index, base, peer, error);
+            if error != PeerError::Limit || !self.permit_instead(index, base, peer) {
+                self.fail_peer(index, base, peer, error);
+            }
         }
         for place in events..self.events.len() {
             if let Some(Event::Selected { component, .. }) = self.events.get(place) {
                 self.bind_selected(index, *component);
             }
         }
+    }
+
+    /// Peers that no pair needs any more make room for another; true if there was one.
+    fn permit_instead(&mut self, index: usize, base: BaseId, peer: std::net::IpAddr) -> bool {
+        let socket = self.slots.get(index).and_then(|slot| slot.socket_of(base));
+        let Some(socket) = socket else { return false };
+        let Some(relay) = self.relays.may_have_room(self.now, socket) else { return false };
+        self.forget_peers(relay);
+        let permitted = self.relays.permit(self.now, socket, peer).is_ok();
+        if !permitted {
+            self.relays.note_full(self.now, relay);
+        }
+        permitted
     }
 
     /// A component selected a pair: over a relay its data gets a channel. [rfc8445-7.2.1-3]

@@ -6,6 +6,7 @@
 //! allocation of a group ends the others of the same socket.
 
 use core::ops::Range;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +20,10 @@ use crate::rng::{Purpose, Seed, Stream};
 use crate::stun::LongTerm;
 use crate::time::{Instant, earlier};
 use crate::turn::{Client, ClientConfig, Event, Framing, PeerError};
+
+/// How long it is believed that all peers of a relay are needed: to find out takes a look at each
+/// of them and at all agents.
+const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// How a packet to a peer gets to the server.
 pub(super) struct Way {
@@ -46,6 +51,8 @@ pub(super) struct Active {
     told: Option<Instant>,
     /// It gives its allocation back, and nothing else is of interest.
     closing: bool,
+    /// All peers are needed, as was found a moment ago.
+    full_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -119,7 +126,8 @@ impl Relay {
     pub(super) fn is_pending(&self) -> bool {
         match &self.state {
             State::Waiting | State::Connecting(_) | State::Open(_) => true,
-            State::Active(active) => self.bases.is_empty() && !active.closing,
+            State::Active(active) if active.closing => self.again,
+            State::Active(_) => self.bases.is_empty(),
             State::Idle | State::Failed | State::Gone => false,
         }
     }
@@ -154,6 +162,15 @@ impl Relay {
 
     fn rivals(&self, other: &Self) -> bool {
         self.socket == other.socket && self.group.is_some() && self.group == other.group
+    }
+
+    /// Whether packets to the server would have the same 5-tuple, which has one allocation.
+    fn shares_5_tuple(&self, socket: SocketId, to: SocketAddr, transport: Transport) -> bool {
+        [self.transport, transport] == [Transport::Udp; 2] && (self.socket, self.to) == (socket, to)
+    }
+
+    fn is_twin(&self, other: &Self) -> bool {
+        self.shares_5_tuple(other.socket, other.to, other.transport)
     }
 
     /// Our address as the server saw it.
@@ -245,7 +262,9 @@ impl Relays {
         let Some(turn) = of.turn.as_ref().filter(|_| may_reach(base, of.address)) else { return };
         let served = self.list.iter().any(|relay| {
             let group = relay.group.is_some() && relay.group == of.group;
-            relay.socket == socket && group && !relay.bases.is_empty()
+            let twin = relay.shares_5_tuple(socket, canonical(of.address), turn.transport)
+                && relay.server != id;
+            relay.socket == socket && (group || twin) && !relay.bases.is_empty()
         });
         let known = self.list.iter().position(|r| r.socket == socket && r.server == id);
         if known.is_none() && served {
@@ -298,8 +317,11 @@ impl Relays {
         u32::try_from(self.list.iter().filter(waits).count()).unwrap_or(u32::MAX)
     }
 
-    /// Until when a relay waits for those before it in its group.
+    /// Until when a relay waits for those before it in its group, and for who has its 5-tuple.
     fn wait(&self, relay: &Relay, config: &EndpointConfig) -> Option<Wait> {
+        if self.list.iter().any(|other| other.is_twin(relay) && other.active().is_some()) {
+            return Some(Wait::Open);
+        }
         let before = |other: &&Relay| {
             other.rivals(relay) && other.rank() < relay.rank() && other.is_pending()
         };
@@ -435,7 +457,8 @@ impl Relays {
         relay.began.get_or_insert(now);
         let client = Client::new(now, settings, secret);
         let due = Some(now);
-        let active = Active { client, via, due, told: None, closing: false };
+        let full_until = None;
+        let active = Active { client, via, due, told: None, closing: false, full_until };
         relay.state = State::Active(Box::new(active));
         Some((via, relay.to))
     }
@@ -522,7 +545,8 @@ impl Relays {
         gone.retain(|base| !relay.bases.contains(base));
         relay.allocated = true;
         let (server, to) = (relay.server, relay.to);
-        challenged.retain(|(known, at, _)| *known != server || *at != to);
+        // One for each server: where a server sends us is not ours to choose.
+        challenged.retain(|(known, ..)| *known != server);
         challenged.push((server, to, credentials));
         gone
     }
@@ -542,7 +566,9 @@ impl Relays {
     /// The other relays that an allocation makes superfluous.
     pub(super) fn rivals(&self, index: usize) -> Vec<usize> {
         let Some(relay) = self.list.get(index) else { return Vec::new() };
-        let rival = |(at, other): &(usize, &Relay)| *at != index && other.rivals(relay);
+        let rival = |(at, other): &(usize, &Relay)| {
+            *at != index && (other.rivals(relay) || other.is_twin(relay))
+        };
         self.list.iter().enumerate().filter(rival).map(|(at, _)| at).collect()
     }
 
@@ -582,6 +608,7 @@ impl Relays {
             (false, false) => State::Idle,
         };
         relay.began = None;
+        relay.allocated = false;
         match core::mem::replace(&mut relay.state, next) {
             State::Connecting(id) => self.cancel(id),
             State::Open(via) => self.connects.push_back(Connect::Close(via)),
@@ -614,7 +641,8 @@ impl Relays {
     ) -> bool {
         let to = canonical(to);
         let tried = |other: &Relay, relay: &Relay| {
-            other.to == to && (other.rivals(relay) || other.server == relay.server)
+            let same = other.rivals(relay) || other.server == relay.server;
+            other.to == to && same || other.shares_5_tuple(relay.socket, to, relay.transport)
         };
         let Some(relay) = self.list.get(index) else { return false };
         let refused = relay.redirected
@@ -677,6 +705,20 @@ impl Relays {
         let outcome = active.client.permit(now, peer);
         active.due = active.client.poll_timeout();
         outcome
+    }
+
+    /// The relay of a base, unless it was found of late that all its peers are needed.
+    pub(super) fn may_have_room(&mut self, now: Instant, base: SocketId) -> Option<usize> {
+        let (index, relay) = self.of_base(base)?;
+        let full = relay.active()?.full_until.is_some_and(|until| now < until);
+        (!full).then_some(index)
+    }
+
+    /// All peers of a relay are needed.
+    pub(super) fn note_full(&mut self, now: Instant, index: usize) {
+        if let Some(active) = self.list.get_mut(index).and_then(Relay::active_mut) {
+            active.full_until = Some(now + FULL_FOR);
+        }
     }
 
     /// Asks again for what the server granted for a peer, for a base.

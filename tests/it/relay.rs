@@ -426,3 +426,36 @@ fn nobody_else_may_speak_for_a_relayed_address() {
     assert!(matches!(received, Received::Unclaimed { .. }), "{received:?}");
     let _ = Socket::udp(addr(LEFT));
 }
+
+/// The last agent has gone, and its allocation is being given back.
+#[test]
+fn an_agent_that_comes_while_the_allocation_is_given_back_gets_the_next() {
+    let mut world = world();
+    let first = party(&mut world, relaying(Role::Controlling), LEFT);
+    world.close(first);
+    let second = world.agent(first.node, relaying(Role::Controlling));
+    assert!(world.view(second).is_gathering());
+    world.run_for(ms(1_000));
+    assert_eq!(relayed(&world, second).len(), 1);
+    assert!(!world.view(second).is_gathering());
+    assert_eq!(world.turns[0].allocations.len(), 1);
+}
+
+/// The permissions of agents that are gone make room for those of others.
+#[test]
+fn a_peer_that_nobody_needs_makes_room_for_another() {
+    let mut world = world();
+    let mut config = EndpointConfig::default();
+    config.max_relay_peers = 1;
+    let node = world.node(config);
+    world.udp(node, LEFT);
+    world.server(node, turn());
+    let agents = [0, 1].map(|_| world.agent(node, relaying(Role::Controlling)));
+    world.run_for(ms(100));
+    let peers = [RIGHT, "192.0.2.3:3000"]
+        .map(|socket| world.party(AgentConfig::new(Role::Controlled), &[socket]));
+    connect(&mut world, agents[0], peers[0]);
+    world.close(agents[0]);
+    connect(&mut world, agents[1], peers[1]);
+    talk(&mut world, agents[1], peers[1]);
+}

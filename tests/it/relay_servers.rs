@@ -425,3 +425,44 @@ fn a_relayed_address_that_is_ours_is_no_second_candidate() {
     assert_eq!(relayed(&world, left), []);
     assert_eq!(world.description(left).streams[0].candidates.len(), 1);
 }
+
+/// A server that was named twice has one allocation for a socket, which a third naming leaves alone.
+#[test]
+fn entries_for_the_same_server_do_not_fight_over_the_5_tuple() {
+    let mut world = world();
+    let left = node(&mut world, &[turn(), turn()]);
+    world.run_for(ms(1_000));
+    world.server(left.node, turn());
+    let second = world.agent(left.node, relaying(Role::Controlling));
+    world.run_for(ms(1_000));
+    assert_eq!(relayed(&world, left), [addr("198.51.100.1:50000")]);
+    assert_eq!(relayed(&world, second), relayed(&world, left));
+    assert_eq!(failures(&world, left), []);
+    assert_eq!(world.turns[0].count(Method::ALLOCATE), 2, "a challenge and an answer");
+    assert_eq!(world.turns[0].count(Method::REFRESH), 0);
+}
+
+/// Where the credentials of one entry are out of date, the other entry is tried.
+#[test]
+fn entries_for_the_same_server_are_tried_one_after_the_other() {
+    let mut world = world();
+    let old = LongTerm::new(b"user", b"expired").unwrap();
+    let old = Server::turn(addr(SERVER), Transport::Udp, old);
+    let left = node(&mut world, &[old, turn()]);
+    world.run_for(ms(1_000));
+    assert_eq!(relayed(&world, left), [addr("198.51.100.1:50000")]);
+    assert_eq!(failures(&world, left).len(), 1);
+}
+
+/// A redirection to where there is an allocation already must not end that.
+#[test]
+fn a_redirection_to_another_server_of_ours_is_refused() {
+    let mut world = world();
+    world.turns[0].redirects = Some((addr(OTHER), None));
+    world.turns.push(TurnServer::new(OTHER, &["198.51.100.2:50000"]));
+    let left = node(&mut world, &[turn(), at(OTHER, Transport::Udp)]);
+    world.run_for(ms(1_000));
+    assert_eq!(relayed(&world, left), [addr("198.51.100.2:50000")]);
+    assert_eq!(failures(&world, left), [GatherFailure::Relay(turn::Error::Redirect)]);
+    assert_eq!(world.turns[1].count(Method::REFRESH), 0);
+}
