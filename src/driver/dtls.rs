@@ -25,6 +25,10 @@ use crate::net::ConnectFailure;
 const LOOK: Duration = Duration::from_millis(100);
 /// What a datagram of the handshake has at most, for paths that carry no more.
 const MTU: u32 = 1200;
+/// What fits into one record, and a message is one record. [RFC 6347 §4.1]
+const MAX_MESSAGE: usize = 1 << 14;
+/// Read errors without a datagram in between after which a session is given up.
+const MAX_READ_ERRORS: u32 = 64;
 
 /// Opens DTLS sessions.
 #[derive(Clone)]
@@ -68,10 +72,13 @@ impl Dtls {
             ConnectFailure::Handshake
         })?;
         // OpenSSL takes what cannot be written for lost, and waits a second.
-        let _ = stream.get_ref().0.writable().await;
+        let _ = stream.get_ref().io.writable().await;
         loop {
-            let Err(error) = stream.connect() else { return Ok(Session { stream }) };
-            let socket = &stream.get_ref().0;
+            let Err(error) = stream.connect() else {
+                stream.get_mut().is_open = true;
+                return Ok(Session { stream });
+            };
+            let socket = &stream.get_ref().io;
             if let Ok(Some(error)) = socket.take_error() {
                 return Err(failure(&stream, Some(&error)));
             }
@@ -96,10 +103,12 @@ impl Dtls {
         name: Option<&str>,
         ip: IpAddr,
     ) -> Result<SslStream<Socket>, ErrorStack> {
+        // Certificates have names without the final dot.
+        let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
         let domain = name.map_or_else(|| ip.to_string(), str::to_owned);
         let mut ssl = self.connector.configure()?.into_ssl(&domain)?;
         ssl.set_mtu(MTU)?;
-        SslStream::new(ssl, Socket(socket))
+        SslStream::new(ssl, Socket::new(socket))
     }
 }
 
@@ -115,17 +124,44 @@ fn failure(stream: &SslStream<Socket>, io: Option<&io::Error>) -> ConnectFailure
 }
 
 /// A socket as OpenSSL wants it: a read is a datagram, and so is a write.
-struct Socket(UdpSocket);
+struct Socket {
+    io: UdpSocket,
+    /// The handshake is over: what the network says of one datagram does not end the session.
+    is_open: bool,
+}
+
+impl Socket {
+    fn new(io: UdpSocket) -> Self {
+        Self { io, is_open: false }
+    }
+
+    /// Whether an error concerns no more than a datagram. That nobody listens any more ends a
+    /// session; a route that is away for a moment does not.
+    fn is_passing(&self, error: &io::Error) -> bool {
+        self.is_open && error.kind() != io::ErrorKind::ConnectionRefused
+    }
+}
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_recv(buf)
+        // The system tells each of its errors once, but who knows of what comes next.
+        for _ in 0..MAX_READ_ERRORS {
+            match self.io.try_recv(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if self.is_passing(&error) => debug!(%error, "DTLS"),
+                received => return received,
+            }
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.try_send(buf)
+        self.io.try_send(buf).map_err(|error| {
+            // OpenSSL takes it for lost.
+            if self.is_passing(&error) { io::ErrorKind::WouldBlock.into() } else { error }
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -144,7 +180,7 @@ impl Datagrams for Session {
             match self.stream.ssl_read(buf) {
                 Ok(octets) => return Poll::Ready(Some(octets)),
                 Err(error) if error.code() == ErrorCode::WANT_READ => {
-                    let ready = self.stream.get_ref().0.poll_recv_ready(cx);
+                    let ready = self.stream.get_ref().io.poll_recv_ready(cx);
                     if core::task::ready!(ready).is_err() {
                         return Poll::Ready(None);
                     }
@@ -157,8 +193,11 @@ impl Datagrams for Session {
         }
     }
 
-    /// What the socket has no room for is lost, as any datagram may be.
+    /// What the socket has no room for is lost, as any datagram may be; so is what is too long.
     fn send(&mut self, message: &[u8]) -> Option<bool> {
+        if message.len() > MAX_MESSAGE {
+            return Some(false);
+        }
         match self.stream.ssl_write(message) {
             Ok(_) => Some(true),
             Err(error) => match error.code() {
@@ -233,13 +272,13 @@ mod tests {
             socket.connect(client).await.unwrap();
             let mut ssl = Ssl::new(&context).unwrap();
             ssl.set_mtu(MTU).unwrap();
-            let mut stream = SslStream::new(ssl, Socket(socket)).unwrap();
-            stream.get_ref().0.writable().await.unwrap();
+            let mut stream = SslStream::new(ssl, Socket::new(socket)).unwrap();
+            stream.get_ref().io.writable().await.unwrap();
             while let Err(error) = stream.accept() {
                 if error.code() != ErrorCode::WANT_READ {
                     return;
                 }
-                let _ = timeout(LOOK, stream.get_ref().0.readable()).await;
+                let _ = timeout(LOOK, stream.get_ref().io.readable()).await;
             }
             let mut session = Session { stream };
             let mut buf = [0; 2048];
@@ -268,7 +307,11 @@ mod tests {
     /// [rfc8489-6.2.3-8] [rfc8489-6.2.3-10]
     #[tokio::test]
     async fn a_trusted_rsa_certificate_for_the_name_is_accepted_and_datagrams_stay_whole() {
-        for (of, name) in [("relay.test", Some("relay.test")), ("127.0.0.1", None)] {
+        for (of, name) in [
+            ("relay.test", Some("relay.test")),
+            ("relay.test", Some("relay.test.")),
+            ("127.0.0.1", None),
+        ] {
             let (key, root) = certificate(of, 1);
             let address = server(key, root.clone()).await;
             let mut session = connect(&[root], address, name).await.ok().unwrap();
@@ -281,6 +324,37 @@ mod tests {
             }
             session.close();
         }
+    }
+
+    async fn receive(session: &mut Session) -> Option<Vec<u8>> {
+        let mut buf = [0; 2048];
+        let received = core::future::poll_fn(|cx| session.poll_recv(cx, &mut buf));
+        let octets = timeout(Duration::from_secs(20), received).await.unwrap()?;
+        Some(buf[..octets].to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_is_lost_and_the_session_goes_on() {
+        let (key, root) = certificate("relay.test", 1);
+        let address = server(key, root.clone()).await;
+        let mut session = connect(&[root], address, Some("relay.test")).await.ok().unwrap();
+        assert_eq!(session.send(&[7; 20_000]), Some(false));
+        assert_eq!(session.send(b"short"), Some(true));
+        assert_eq!(receive(&mut session).await.as_deref(), Some(&b"short"[..]));
+    }
+
+    /// As when the way there is gone for a moment: here the socket takes nothing any more.
+    #[tokio::test]
+    async fn a_datagram_that_cannot_leave_is_lost_and_the_session_goes_on() {
+        let (key, root) = certificate("relay.test", 1);
+        let address = server(key, root.clone()).await;
+        let mut session = connect(&[root], address, Some("relay.test")).await.ok().unwrap();
+        assert_eq!(session.send(b"before"), Some(true));
+        let socket = socket2::SockRef::from(&session.stream.get_ref().io).try_clone().unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(session.send(b"lost"), Some(false));
+        assert_eq!(session.send(b"lost too"), Some(false));
+        assert_eq!(receive(&mut session).await.as_deref(), Some(&b"before"[..]));
     }
 
     /// [rfc8489-6.2.3-8] [rfc8489-6.2.3-9] [rfc8489-6.2.3-10]

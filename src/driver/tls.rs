@@ -270,6 +270,7 @@ mod tests {
         for (of, name) in [
             ("relay.test", Some("relay.test")),
             ("relay.test", Some("Relay.Test")),
+            ("relay.test", Some("relay.test.")),
             ("*.relay.test", Some("eu.relay.test")),
             ("127.0.0.1", None),
         ] {
