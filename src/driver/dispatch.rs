@@ -7,7 +7,7 @@ use tracing::{debug, info};
 use super::ConnectionEvent;
 use super::node::restart_on_fresh_sockets;
 use super::shared::{Core, Member, Shared};
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, CandidateKind};
 use crate::config::Role;
 use crate::event::{AgentState, Event, RestartReason};
 use crate::net::AgentId;
@@ -51,8 +51,12 @@ impl Core {
             }
             Event::Gathered { server, socket, kind, address, took } => {
                 let Some((transport, server)) = self.servers.get(&server).copied() else { return };
-                let socket = self.sockets.iter().find(|bound| bound.id == socket);
-                let Some(local) = socket.map(|bound| bound.address) else { return };
+                let socket = self.sockets.iter_mut().find(|bound| bound.id == socket);
+                let Some(socket) = socket else { return };
+                if kind == CandidateKind::Relayed {
+                    socket.note_relayed(address);
+                }
+                let local = socket.address;
                 debug!(?kind, ?took, "gathered");
                 for member in self.members.values() {
                     let event =

@@ -14,7 +14,6 @@ use super::negotiation::Negotiation;
 use super::shared::{Core, Member, Shared};
 use super::signal::Signaller;
 use super::url::ServerUrl;
-use crate::candidate::CandidateKind;
 use crate::config::{AgentConfig, Role};
 use crate::event::{AgentState, SelectedPair};
 use crate::net::AgentId;
@@ -254,14 +253,9 @@ fn retire(core: &mut Core, agent: AgentId, newest: u32) {
     }
     let pairs: Vec<SelectedPair> =
         others.iter().filter_map(|other| core.selected(*other)).collect();
-    if pairs.iter().any(|pair| pair.local.kind == CandidateKind::Relayed) {
-        // Which socket the relay is reached from is the endpoint's to know.
-        return;
-    }
-    let in_use: Vec<SocketAddr> = pairs.iter().map(|pair| pair.base).collect();
     let oldest = if others.is_empty() { newest } else { newest.saturating_sub(1) };
     core.keep_sockets(|socket| {
-        socket.named || socket.set >= oldest || in_use.contains(&socket.address)
+        socket.named || socket.set >= oldest || pairs.iter().any(|pair| socket.carries(pair))
     });
 }
 

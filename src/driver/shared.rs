@@ -38,6 +38,8 @@ const TURN: usize = 256;
 const SLICE: usize = 16;
 /// Packets kept for a socket whose kernel buffer is full; the newest are dropped beyond.
 const BACKLOG: usize = 64;
+/// Relayed addresses known of a socket; the oldest are forgotten beyond.
+const RELAYED: usize = 64;
 /// Read errors without a datagram in between after which a socket is given up.
 const MAX_READ_ERRORS: u32 = 64;
 
@@ -86,8 +88,30 @@ pub(super) struct Bound {
     pub(super) set: u32,
     /// The application named its port: no other would do, so it stays.
     pub(super) named: bool,
+    /// Relayed addresses that servers gave it, the latest last.
+    relayed: VecDeque<SocketAddr>,
     backlog: VecDeque<(SocketAddr, Vec<u8>)>,
     read_errors: u32,
+}
+
+impl Bound {
+    /// Takes note of a relayed address that a server gave this socket.
+    pub(super) fn note_relayed(&mut self, address: SocketAddr) {
+        self.relayed.retain(|known| *known != address);
+        self.relayed.push_back(address);
+        if self.relayed.len() > RELAYED {
+            self.relayed.pop_front();
+        }
+    }
+
+    /// Whether a pair leaves from here, be it by way of a relay.
+    pub(super) fn carries(&self, pair: &SelectedPair) -> bool {
+        if pair.local.kind == CandidateKind::Relayed {
+            self.relayed.contains(&pair.local.address)
+        } else {
+            self.address == pair.base
+        }
+    }
 }
 
 /// The state behind the lock.
@@ -162,6 +186,7 @@ impl Core {
             io: Arc::new(io),
             set,
             named,
+            relayed: VecDeque::new(),
             backlog: VecDeque::new(),
             read_errors: 0,
         });

@@ -116,3 +116,38 @@ async fn a_wrong_password_is_said_to_be_wrong() {
         "{failures:?}"
     );
 }
+
+/// However often the one starts anew on fresh sockets, the relay of the other goes on, and what
+/// carries nothing any more is closed.
+#[tokio::test]
+async fn a_connection_over_a_relay_keeps_its_socket_and_no_others() {
+    let server = server().await;
+    let url = format!("turn:{}?transport=udp", server.address());
+    let node = || async { through(&server, &url).bind().await.unwrap() };
+    let (left, right, third) = (node().await, node().await, node().await);
+    let (near, far) = connect(&left, &right).await;
+    let (moving, other) = connect(&left, &third).await;
+    for connection in [&near, &far, &moving, &other] {
+        settled(connection).await;
+    }
+    for _ in 0..4 {
+        moving.rebind().await;
+        bounded(moving.ready()).await.unwrap();
+        settled(&moving).await;
+    }
+    let bound = left.local_addresses().len();
+    assert!(bound <= 3, "{bound} sockets");
+    say(&near, &far, b"still here").await;
+    say(&far, &near, b"so am I").await;
+    say(&moving, &other, b"moved").await;
+}
+
+/// Waits until a pair was settled on.
+async fn settled(connection: &floe::Connection) {
+    bounded(async {
+        while connection.state() != floe::AgentState::Completed {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
