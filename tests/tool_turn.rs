@@ -408,6 +408,8 @@ async fn the_demo_shows_a_path_over_relays_alone() {
         assert_eq!(result["direct_ms"], Value::Null);
         let given = find(&objects, "type", "server").unwrap();
         assert_eq!((&given["kind"], &given["transport"]), (&json!("relay"), &json!(transport)));
+        // Before the path was killed and after.
+        assert_eq!(objects.iter().filter(|object| object["type"] == "path").count(), 2);
         let path = find(&objects, "type", "path").unwrap();
         let stops: Vec<_> = path["stops"].as_array().unwrap().iter().map(|s| s.as_str()).collect();
         let kinds = stops.iter().map(|stop| stop.unwrap().split(' ').next().unwrap());

@@ -237,6 +237,18 @@ impl Demo {
         timeout(SETTLE, settle).await.unwrap_or(Ok(()))
     }
 
+    /// Waits until a pair is settled on again, for a while.
+    async fn reselect(&mut self) -> Result<(), Failure> {
+        let Self { output, left, right, .. } = self;
+        let reselect = async {
+            while left.connection.selected().is_none() || right.connection.selected().is_none() {
+                step(output, left, right).await?;
+            }
+            Ok(())
+        };
+        timeout(SETTLE, reselect).await.unwrap_or(Ok(()))
+    }
+
     /// Says when data could flow for the first time, over the relay and directly.
     fn tell_firsts(&mut self, result: &mut Value) {
         for side in [&self.left, &self.right] {
@@ -340,11 +352,13 @@ impl Demo {
         }
         let how = if restarted { "restart" } else { "switch" };
         let took = began.elapsed();
+        // After a restart data flows before a pair is settled on.
+        self.reselect().await?;
         let after = self.left.connection.selected();
         let path = after.map_or_else(String::new, |pair| {
-            format!("now {} <-> {}", leaves_from(&pair), pair.remote.address)
+            format!("; now {} <-> {}", leaves_from(&pair), pair.remote.address)
         });
-        let detail = format!("by {how}, {:.0} ms after; {path}", millis(took));
+        let detail = format!("by {how}, {:.0} ms after{path}", millis(took));
         let object = json!({ "type": "recovered", "by": how, "took_ms": millis(took) });
         self.output.step("", "recovered", &detail, object);
         Ok((how, took))
