@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -33,6 +34,8 @@ pub(crate) enum Wire {
     Plain,
     /// One octet at a time.
     Dribble,
+    /// What clients send is not read while this is true.
+    Stall(watch::Receiver<bool>),
     Tls(TlsAcceptor),
 }
 
@@ -103,10 +106,33 @@ async fn pass(mut client: TcpStream, server: SocketAddr, wire: Wire, accepted: A
             let (from_server, to_server) = server.split();
             tokio::join!(dribble(from_client, to_server), dribble(from_server, to_client));
         }
+        Wire::Stall(stalled) => {
+            accepted.fetch_add(1, Ordering::Relaxed);
+            let (from_client, to_client) = client.split();
+            let (mut from_server, to_server) = server.split();
+            let mut to_client = to_client;
+            let back = async { drop(tokio::io::copy(&mut from_server, &mut to_client).await) };
+            tokio::join!(stall(from_client, to_server, stalled), back);
+        }
         Wire::Tls(acceptor) => {
             let Ok(mut client) = acceptor.accept(client).await else { return };
             accepted.fetch_add(1, Ordering::Relaxed);
             let _ = copy_bidirectional(&mut client, &mut server).await;
+        }
+    }
+}
+
+/// Passes octets on, and reads none while it is not to.
+async fn stall(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut stalled: watch::Receiver<bool>,
+) {
+    let mut octets = [0; 1024];
+    while stalled.wait_for(|stalled| !stalled).await.is_ok() {
+        let Ok(length @ 1..) = from.read(&mut octets).await else { return };
+        if to.write_all(&octets[..length]).await.is_err() {
+            return;
         }
     }
 }

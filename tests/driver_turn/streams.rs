@@ -1,11 +1,17 @@
 //! Connections to servers that break, and octets that come as they like.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use floe::config::Role;
 use floe::driver::TransmitError;
+use floe::event::GatherFailure;
+use floe::signaling::memory;
+use floe::{ConnectFailure, ConnectionEvent};
+use tokio::sync::watch;
 
 use super::front::{Front, Wire};
-use super::{bounded, connect, gather, say, server, through};
+use super::{bounded, connect, gather, relay_only, say, server, through};
 
 /// [rfc8656-12.5-2]
 #[tokio::test]
@@ -49,27 +55,36 @@ async fn a_server_that_closes_the_connection_holds_nobody_up() {
 #[tokio::test]
 async fn a_server_that_does_not_read_slows_the_sender_and_stops_nobody() {
     let server = server().await;
-    let url = format!("turn:{}?transport=tcp", server.address());
-    let left = through(&server, &url).bind().await.unwrap();
-    let right = through(&server, &url).bind().await.unwrap();
+    let (stalled, stall) = watch::channel(false);
+    let front = Front::start(server.address(), Wire::Stall(stall)).await;
+    let url = |address| format!("turn:{address}?transport=tcp");
+    let left = through(&server, &url(front.address)).bind().await.unwrap();
+    let right = through(&server, &url(server.address())).bind().await.unwrap();
     let (near, far) = connect(&left, &right).await;
+    say(&near, &far, b"while it reads").await;
+    stalled.send_replace(true);
+    // More than the buffers of any system on the way.
     let flood = async {
-        for _ in 0..2000 {
+        for _ in 0..100_000 {
             near.send(&[9; 1200]).await.unwrap();
         }
     };
-    bounded(flood).await;
-    // What came through came whole.
+    assert!(tokio::time::timeout(Duration::from_secs(2), flood).await.is_err());
+    say(&far, &near, b"the other way is free").await;
+    stalled.send_replace(false);
+    // Who waits for room is told; what came through came whole.
+    bounded(near.send(&[9; 1200])).await.unwrap();
     let mut buf = [0; 2048];
     let mut received = 0;
-    while let Ok(Ok(length)) =
-        tokio::time::timeout(Duration::from_millis(300), far.recv(&mut buf)).await
-    {
-        assert_eq!(buf[..length], [9; 1200]);
-        received += 1;
+    while received < 10 {
+        let length = bounded(far.recv(&mut buf)).await.unwrap();
+        // The first words may have come twice.
+        if &buf[..length] != b"while it reads" {
+            assert_eq!(buf[..length], [9; 1200]);
+            received += 1;
+        }
     }
-    assert!(received > 0);
-    say(&far, &near, b"still here").await;
+    say(&near, &far, b"all is free").await;
 }
 
 #[tokio::test]
@@ -82,4 +97,32 @@ async fn a_connection_that_is_never_answered_ends_with_its_node() {
     assert_eq!(relays, []);
     assert!(!failures.is_empty());
     bounded(node.close()).await;
+}
+
+/// Connections beyond the limit are refused at once, not when something else happens.
+#[tokio::test(start_paused = true)]
+async fn what_is_one_connection_too_many_is_told_at_once() {
+    let mut node = relay_only()
+        .endpoint(|endpoint| endpoint.max_relays = 64)
+        .path_filter(Arc::new(|_, _| false));
+    for last in 1..=17 {
+        let url = format!("turn:127.0.1.{last}?transport=tcp");
+        node = node.turn(&url, "user", "password").unwrap();
+    }
+    let node = node.bind().await.unwrap();
+    let (near, _far) = memory::pair(16);
+    let connection = node.open(node.agent_config(Role::Controlling), near);
+    let mut events = connection.events();
+    let began = tokio::time::Instant::now();
+    let refused = async {
+        loop {
+            if let ConnectionEvent::GatheringFailed { reason, .. } =
+                events.next().await.expect("closed")
+            {
+                return reason;
+            }
+        }
+    };
+    assert_eq!(bounded(refused).await, GatherFailure::Connect(ConnectFailure::Limit));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
