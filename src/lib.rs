@@ -14,7 +14,8 @@
 //! After every call on an [`Endpoint`], ask [`poll_transmit`](Endpoint::poll_transmit) and
 //! [`poll_event`](Endpoint::poll_event) until there is nothing; then sleep until
 //! [`poll_timeout`](Endpoint::poll_timeout) or the next datagram. Read what the sockets hold before
-//! firing a timeout that is due.
+//! firing a timeout that is due. With TURN servers that are reached over TCP, TLS or DTLS, ask
+//! [`poll_connect`](Endpoint::poll_connect) too.
 //!
 //! ```
 //! use std::sync::Arc;
