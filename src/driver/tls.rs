@@ -191,7 +191,8 @@ mod without_tls {
     }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
