@@ -26,12 +26,16 @@ pub enum Host {
 }
 
 impl Host {
-    /// Returns whether both name the same host; names are compared without regard to case.
+    /// Returns whether both name the same host; names are compared without regard to case and to
+    /// a dot at the end.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Ip(ours), Self::Ip(theirs)) => ours == theirs,
-            (Self::Name(ours), Self::Name(theirs)) => ours.eq_ignore_ascii_case(theirs),
+            (Self::Name(ours), Self::Name(theirs)) => {
+                let [ours, theirs] = [ours, theirs].map(|name| name.trim_end_matches('.'));
+                ours.eq_ignore_ascii_case(theirs)
+            }
             (Self::Ip(_), Self::Name(_)) | (Self::Name(_), Self::Ip(_)) => false,
         }
     }
@@ -504,6 +508,7 @@ mod tests {
     fn names_of_one_host_may_differ_in_case() {
         let host = |text: &str| text.parse::<TurnUrl>().unwrap().host;
         assert!(host("turn:Relay.Example").is_same(&host("turns:relay.example:443")));
+        assert!(host("turn:relay.example.").is_same(&host("turns:relay.example")));
         assert!(!host("turn:relay.example").is_same(&host("turn:192.0.2.1")));
     }
 

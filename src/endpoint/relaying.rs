@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::agent::{BaseConfig, BaseId};
 use crate::candidate::CandidateKind;
+use crate::demux::Class;
 use crate::event::{Event, GatherFailure, PairFailure};
 use crate::net::{
     ComponentId, Connect, ConnectFailure, ConnectId, DropReason, Received, Socket, SocketId,
@@ -141,7 +142,9 @@ impl Endpoint {
     /// so that is what the answer to a check tells. [rfc8445-7.3.1.2-p1]
     pub(super) fn handle_relayed<'b>(&mut self, index: u16, datagram: &'b [u8]) -> Received<'b> {
         let index = usize::from(index);
-        if self.events.len() >= self.config.max_events {
+        // What is relayed is looked at again; what comes over a channel is nothing else.
+        let full = self.events.len() >= self.config.max_events;
+        if full && Class::of(datagram) != Class::TurnChannel {
             return Received::Dropped(DropReason::EventsPending);
         }
         let now = self.now;

@@ -239,6 +239,30 @@ fn data_goes_over_a_channel_once_a_pair_is_selected() {
     assert_eq!(channel[0].octets.len(), 4 + b"\x80 to the right".len());
 }
 
+/// Events that nobody has taken yet hold up STUN, and no data: over a channel as over a direct path.
+#[test]
+fn data_over_a_channel_passes_while_events_wait() {
+    let mut world = world();
+    let mut config = EndpointConfig::default();
+    config.max_events = 1;
+    let node = world.node(config);
+    let socket = world.udp(node, LEFT);
+    world.server(node, turn());
+    let left = world.agent(node, relaying(Role::Controlling));
+    world.run_for(ms(100));
+    let right = world.party(AgentConfig::new(Role::Controlled), &[RIGHT]);
+    connect(&mut world, left, right);
+    world.run_for(ms(100));
+    let packets = talk(&mut world, left, right);
+    let of_peer = |packet: &&Packet| packet.octets[0] == 0x40 && packet.to == addr(LEFT);
+    let octets = packets.iter().find(of_peer).expect("data over a channel").octets.clone();
+    let now = world.now;
+    let endpoint = world.endpoint(node);
+    endpoint.add_agent(now, AgentConfig::new(Role::Controlling));
+    let received = endpoint.handle_datagram(now, socket, addr(SERVER), &octets);
+    assert!(matches!(received, Received::Data { .. }), "{received:?}");
+}
+
 /// [RFC 8828]
 #[test]
 fn with_the_relay_policy_nothing_is_sent_but_to_turn_servers() {
