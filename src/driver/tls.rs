@@ -191,8 +191,8 @@ mod without_tls {
     }
 }
 
-#[cfg(test)]
 #[cfg(feature = "tls")]
+#[cfg(test)]
 mod tests {
     use std::net::IpAddr;
     use std::sync::Arc;
