@@ -363,18 +363,26 @@ impl Agent {
         self.core.local.remove_base(base);
         self.core.forgot = true;
         let session = &mut self.session;
-        let of_base = |id: &PairId| session.pairs.get(*id).is_some_and(|pair| pair.base == base);
-        let selected = session.components.iter().find(|c| c.selected.as_ref().is_some_and(of_base));
-        let component = selected.map(|component| component.id);
+        let component = self.core.local.base(base).map(|base| base.component);
+        let selected = component.filter(|component| {
+            let selected = session.component(*component).and_then(|known| known.selected);
+            selected.and_then(|id| session.pairs.get(id)).is_some_and(|pair| pair.base == base)
+        });
+        let valid = component
+            .filter(|component| session.valid_pairs(*component).any(|(_, pair)| pair.base == base));
         session.fail_base(base, &mut self.core);
-        if let Some(component) = component {
+        if let Some(component) = selected {
             session.reopen(component, &self.core);
-            let relayed = self.core.local.base(base).is_some_and(|base| base.relayed);
-            // The next relay has another address, and only a restart makes a candidate of it.
-            if relayed && session.valid_pairs(component).next().is_none() {
-                let reason = RestartReason::Failed;
-                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
-            }
+        }
+        // The next relay has another address, and only a restart makes a candidate of it.
+        let relayed = self.core.local.base(base).is_some_and(|base| base.relayed);
+        if let Some(component) = selected.or(valid)
+            && relayed
+            && !self.core.gathering
+            && session.valid_pairs(component).next().is_none()
+        {
+            let reason = RestartReason::Failed;
+            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
         }
         if let Some(previous) = &mut self.previous {
             previous.fail_base(base, &mut self.core);

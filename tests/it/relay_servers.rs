@@ -10,7 +10,8 @@ use floe::event::{GatherFailure, PairFailure};
 use floe::stun::{GiveUp, LongTerm, Method};
 use floe::turn;
 use floe::{
-    AgentState, Connect, ConnectFailure, ConnectId, Event, Instant, Server, SocketId, Transport,
+    AgentState, ComponentId, Connect, ConnectFailure, ConnectId, Event, Instant, Server, SocketId,
+    Transport,
 };
 
 use crate::harness::{Outcome, Packet, Party, World, addr, ms};
@@ -326,6 +327,23 @@ fn a_lost_allocation_takes_its_candidates_with_it_and_a_restart_brings_others() 
     let answer = world.description(right);
     world.set_remote(left, &answer);
     world.reach(left, AgentState::Completed, Duration::from_secs(5));
+}
+
+/// Nothing is nominated yet, and nothing is left that could be.
+#[test]
+fn an_allocation_that_is_lost_before_the_nomination_calls_for_a_restart_at_once() {
+    let mut world = world();
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    let right = world.party(AgentConfig::new(Role::Controlled), &[RIGHT]);
+    world.exchange(left, right);
+    world.reach(left, AgentState::Connected, Duration::from_secs(5));
+    assert_eq!(world.view(left).selected(ComponentId::FIRST), None);
+    world.turns[0].restart();
+    let told = world.run_while(Duration::from_secs(15), |world| {
+        let events = world.events_of(left.node);
+        !events.iter().any(|event| matches!(event, Event::RestartRecommended { .. }))
+    });
+    assert!(told, "{:?}", world.state(left));
 }
 
 /// [rfc8656-8-2]
