@@ -14,20 +14,6 @@
 #[macro_use]
 mod world;
 
-mod call;
-mod guard;
-mod host;
-mod link;
-mod nat;
-mod network;
-mod rng;
-mod signalling;
-mod stun_server;
-mod trace;
-mod turn_auth;
-mod turn_server;
-mod wire;
-
 mod stories {
     mod candidates;
     mod consent;

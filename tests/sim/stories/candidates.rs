@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use floe::CandidateRejected;
 
-use crate::nat::Nat;
-use crate::signalling::Signal;
+use crate::world::nat::Nat;
+use crate::world::signalling::Signal;
 use crate::world::{World, millis, secs};
 
 #[test]

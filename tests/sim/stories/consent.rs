@@ -3,9 +3,9 @@
 use floe::AgentState::{Disconnected, Failed};
 use floe::event::RestartReason;
 
-use crate::call::Call;
-use crate::host::Host;
-use crate::wire::{self, Kind};
+use crate::world::call::Call;
+use crate::world::host::Host;
+use crate::world::wire::{self, Kind};
 use crate::world::{BEGINNING, Fate, Node, World, millis, secs};
 
 fn connected_call(world: &World) -> (Host<'_>, Host<'_>, Call<'_>) {

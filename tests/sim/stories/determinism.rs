@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::nat::Nat;
+use crate::world::nat::Nat;
 use crate::world::{Seed, World, millis, secs};
 
 /// A life with everything in it; returns the hash of every packet and event.

@@ -4,8 +4,8 @@ use floe::Event;
 use floe::candidate::CandidateKind::PeerReflexive;
 use floe::event::PairFailure;
 
-use crate::nat::Nat;
-use crate::stun_server::Temper;
+use crate::world::nat::Nat;
+use crate::world::stun_server::Temper;
 use crate::world::{Seed, World, millis, secs};
 
 #[test]

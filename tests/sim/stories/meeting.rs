@@ -4,7 +4,7 @@ use floe::ComponentId;
 use floe::candidate::CandidateKind::Host as HostKind;
 use floe::config::{Mode, Role};
 
-use crate::nat::Nat;
+use crate::world::nat::Nat;
 use crate::world::{World, millis, secs};
 
 #[test]
@@ -145,7 +145,7 @@ fn agents_on_one_socket_share_the_pace() {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use crate::wire;
+    use crate::world::wire;
     use crate::world::{Fate, Node};
 
     let world = World::new(seed!());

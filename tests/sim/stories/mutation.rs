@@ -3,8 +3,8 @@
 use floe::DropReason;
 use floe::stats::AgentStats;
 
-use crate::host::Host;
-use crate::wire::{self, Kind};
+use crate::world::host::Host;
+use crate::world::wire::{self, Kind};
 use crate::world::{Fate, Node, Packet, World, millis, secs};
 
 /// What an observer of an agent would call a change.
@@ -21,7 +21,7 @@ struct View {
 /// the packet itself is held back, then lets it go.
 fn flip_every_bit(
     world: &World,
-    call: crate::call::Call<'_>,
+    call: crate::world::call::Call<'_>,
     victim: Host<'_>,
     wanted: impl Fn(&Packet) -> bool + 'static,
     mend: bool,

@@ -2,7 +2,7 @@
 
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 
-use crate::nat::{Depends, Hairpin, Nat, Ports, Scope};
+use crate::world::nat::{Depends, Hairpin, Nat, Ports, Scope};
 use crate::world::{Seed, World, millis, secs};
 
 const ALL: [Depends; 3] = [Depends::Independent, Depends::Address, Depends::AddressAndPort];

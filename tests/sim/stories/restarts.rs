@@ -2,9 +2,9 @@
 
 use floe::Event;
 
-use crate::call::Call;
-use crate::host::Host;
-use crate::nat::Nat;
+use crate::world::call::Call;
+use crate::world::host::Host;
+use crate::world::nat::Nat;
 use crate::world::{Fate, World, millis, secs};
 
 /// Both sides talk while `disturb` happens; then every datagram sent must have arrived.

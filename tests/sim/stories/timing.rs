@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use floe::ComponentId;
 
-use crate::signalling::Signal;
-use crate::wire;
+use crate::world::signalling::Signal;
+use crate::world::wire;
 use crate::world::{Fate, World, millis, secs};
 
 const RTT_MS: u64 = 50;

@@ -6,10 +6,10 @@ use floe::candidate::CandidateKind::Relayed;
 use floe::config::{BackupPolicy, CandidatePolicy};
 use floe::{AgentState, ComponentId};
 
-use crate::call::Call;
-use crate::host::Host;
-use crate::nat::Nat;
-use crate::turn_server::Heard;
+use crate::world::call::Call;
+use crate::world::host::Host;
+use crate::world::nat::Nat;
+use crate::world::turn_server::Heard;
 use crate::world::{BEGINNING, Fate, Node, World, millis, secs};
 
 /// Sends one datagram each way and sees it arrive.

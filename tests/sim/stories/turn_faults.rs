@@ -14,11 +14,11 @@ use floe::event::GatherFailure;
 use floe::stun::{GiveUp, Method};
 use floe::{AgentState, turn};
 
-use crate::call::Call;
-use crate::host::Host;
-use crate::nat::Nat;
-use crate::turn_auth::{Algorithms, PASSWORD, USER};
-use crate::turn_server::{Faults, Heard, Refusal};
+use crate::world::call::Call;
+use crate::world::host::Host;
+use crate::world::nat::Nat;
+use crate::world::turn_auth::{Algorithms, PASSWORD, USER};
+use crate::world::turn_server::{Faults, Heard, Refusal};
 use crate::world::{AnyServer, Turn, World, millis, secs};
 
 /// A host asks a server with a fault, and a good one; the peer is met over the good one. Returns

@@ -8,10 +8,10 @@ use floe::stun::{
     AttributeType, Encoder, LongTerm, LongTermStep, Message, MessageClass, Method, TransactionId,
 };
 
-use crate::rng::Rng;
-use crate::turn_auth::{Algorithms, PASSWORD, USER};
-use crate::turn_server::{Refusal, TurnServer};
-use crate::wire::{self, Turn};
+use crate::world::rng::Rng;
+use crate::world::turn_auth::{Algorithms, PASSWORD, USER};
+use crate::world::turn_server::{Refusal, TurnServer};
+use crate::world::wire::{self, Turn};
 use crate::world::{BEGINNING, secs};
 
 fn at(text: &str) -> SocketAddr {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::network::Node;
-use crate::rng::Rng;
+use crate::world::network::Node;
+use crate::world::rng::Rng;
 
 /// One direction between two nodes.
 #[derive(Clone, Copy, Debug)]

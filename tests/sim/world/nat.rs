@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use floe::Instant;
 
-use crate::rng::Rng;
+use crate::world::rng::Rng;
 
 /// What an outgoing packet's mapping, or an incoming packet's admission, depends on.
 /// [RFC 4787 §4.1, §5]

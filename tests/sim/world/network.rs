@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use floe::{Instant, SocketId};
 
-use crate::host::HostBox;
-use crate::link::{Links, Passage};
-use crate::nat::{Nat, NatBox};
-use crate::rng::Rng;
-use crate::signalling::{Act, CallState, Signal};
-use crate::stun_server::StunServer;
-use crate::trace::Trace;
-use crate::turn_server::{Out, TurnServer};
 use crate::world::BEGINNING;
+use crate::world::host::HostBox;
+use crate::world::link::{Links, Passage};
+use crate::world::nat::{Nat, NatBox};
+use crate::world::rng::Rng;
+use crate::world::signalling::{Act, CallState, Signal};
+use crate::world::stun_server::StunServer;
+use crate::world::trace::Trace;
+use crate::world::turn_server::{Out, TurnServer};
 
 /// The public Internet's zone.
 pub(crate) const INTERNET: usize = 0;
@@ -240,7 +240,7 @@ impl Inner {
     }
 
     fn translate_outwards(&mut self, mut zone: usize, packet: &mut Packet) -> Option<usize> {
-        use crate::nat::Hairpin;
+        use crate::world::nat::Hairpin;
         while !self.zones[zone].owners.contains_key(&packet.to.ip()) {
             let nat = &mut self.nats[self.zones[zone].gateway?];
             if packet.to.is_ipv6() {

@@ -11,8 +11,8 @@ use floe::{
     SendError,
 };
 
-use crate::guard::Path;
-use crate::network::{Inner, What};
+use crate::world::guard::Path;
+use crate::world::network::{Inner, What};
 
 /// A message from one side to the other.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use floe::stun::{
     AttributeType, Encoder, IntegrityKey, Message, MessageClass, PasswordAlgorithm, userhash,
 };
 
-use crate::rng::hash;
 use crate::world::BEGINNING;
+use crate::world::rng::hash;
 
 /// Username and password of everybody.
 pub(crate) const USER: &str = "the-user";

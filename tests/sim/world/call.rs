@@ -11,9 +11,9 @@ use floe::sdp::Description;
 use floe::stats::AgentStats;
 use floe::{Agent, AgentMut, AgentState, ComponentId, Event, Instant, SendError};
 
-use crate::host::Host;
-use crate::network::{INTERNET, What};
-use crate::signalling::{Act, CallState, Delivery, Side, Signal};
+use crate::world::host::Host;
+use crate::world::network::{INTERNET, What};
+use crate::world::signalling::{Act, CallState, Delivery, Side, Signal};
 use crate::world::{BEGINNING, World};
 
 /// A call; side 0 called side 1.

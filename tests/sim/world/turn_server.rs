@@ -12,8 +12,8 @@ use floe::stun::{
     AttributeType, Encoder, IntegrityKey, Message, MessageClass, Method, TransactionId,
 };
 
-use crate::rng::Rng;
-use crate::turn_auth::{Auth, Verdict};
+use crate::world::rng::Rng;
+use crate::world::turn_auth::{Auth, Verdict};
 
 /// Seconds that a permission lives. [RFC 8656 §9]
 const PERMISSION: Duration = Duration::from_secs(300);
@@ -627,7 +627,7 @@ fn granted(message: &Message<'_>) -> u32 {
 fn peers(message: &Message<'_>) -> impl Iterator<Item = SocketAddr> {
     let id = message.transaction_id().0;
     let values = message.attributes().filter(|a| a.kind == AttributeType::XOR_PEER_ADDRESS);
-    values.filter_map(move |attribute| crate::wire::decode_xor_address(id, attribute.value))
+    values.filter_map(move |attribute| crate::world::wire::decode_xor_address(id, attribute.value))
 }
 
 fn indication(id: TransactionId, peer: SocketAddr, data: &[u8]) -> Vec<u8> {

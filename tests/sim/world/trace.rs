@@ -4,7 +4,7 @@ use core::fmt::{Debug, Display};
 
 use floe::Instant;
 
-use crate::rng::{fold, hash};
+use crate::world::rng::{fold, hash};
 
 #[derive(Debug)]
 pub(crate) struct Trace {
@@ -35,7 +35,11 @@ impl Trace {
         self.hash = fold(self.hash, format!("{from}>{to}").as_bytes());
         self.hash = fold(self.hash, octets);
         if self.text {
-            eprintln!("{} {what} {from} > {to} {}", clock(now), crate::wire::describe(octets));
+            eprintln!(
+                "{} {what} {from} > {to} {}",
+                clock(now),
+                crate::world::wire::describe(octets)
+            );
         }
     }
 

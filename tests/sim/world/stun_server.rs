@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
-use crate::wire;
+use crate::world::wire;
 
 /// How a STUN server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

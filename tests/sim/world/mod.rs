@@ -1,5 +1,19 @@
 //! The world as stories see it: its clock jumps to whatever comes next.
 
+pub(crate) mod call;
+pub(crate) mod guard;
+pub(crate) mod host;
+pub(crate) mod link;
+pub(crate) mod nat;
+pub(crate) mod network;
+pub(crate) mod rng;
+pub(crate) mod signalling;
+pub(crate) mod stun_server;
+pub(crate) mod trace;
+pub(crate) mod turn_auth;
+pub(crate) mod turn_server;
+pub(crate) mod wire;
+
 use core::cell::{RefCell, RefMut};
 use core::time::Duration;
 use std::net::SocketAddr;
@@ -7,16 +21,16 @@ use std::net::SocketAddr;
 use floe::stun::LongTerm;
 use floe::{Instant, Server, Transport};
 
-use crate::call::Call;
-use crate::host::Host;
-use crate::link::Link;
-use crate::nat::Nat;
-pub(crate) use crate::network::{Fate, Node, Packet};
-use crate::network::{INTERNET, Inner};
-use crate::rng::Rng;
-use crate::stun_server::{StunServer, Temper};
-use crate::turn_auth::{Auth, PASSWORD, USER};
-use crate::turn_server::{Faults, Heard, TurnServer};
+use crate::world::call::Call;
+use crate::world::host::Host;
+use crate::world::link::Link;
+use crate::world::nat::Nat;
+pub(crate) use crate::world::network::{Fate, Node, Packet};
+use crate::world::network::{INTERNET, Inner};
+use crate::world::rng::Rng;
+use crate::world::stun_server::{StunServer, Temper};
+use crate::world::turn_auth::{Auth, PASSWORD, USER};
+use crate::world::turn_server::{Faults, Heard, TurnServer};
 
 /// When every world begins: not at zero, which no clock promises.
 pub(crate) const BEGINNING: Instant = Instant::from_millis(1_000_000);
@@ -40,7 +54,7 @@ impl Seed {
                 Some(hex) => u64::from_str_radix(hex, 16).expect("SIM_SEED is a number"),
                 None => text.parse().expect("SIM_SEED is a number"),
             }),
-            Err(_) => Self(crate::rng::hash(name.as_bytes())),
+            Err(_) => Self(crate::world::rng::hash(name.as_bytes())),
         }
     }
 }

@@ -12,10 +12,10 @@ use floe::{
     SocketId, TAILROOM, Transmit,
 };
 
-use crate::guard::{Guard, MAX_STEPS};
-use crate::nat::Nat;
-use crate::network::{INTERNET, Inner, Node, Packet, What};
-use crate::rng::Rng;
+use crate::world::guard::{Guard, MAX_STEPS};
+use crate::world::nat::Nat;
+use crate::world::network::{INTERNET, Inner, Node, Packet, What};
+use crate::world::rng::Rng;
 use crate::world::{AnyServer, BEGINNING, Lan, World};
 
 type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;

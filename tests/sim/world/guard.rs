@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use floe::{Instant, SocketId};
 
-use crate::wire::{self, Kind, TransactionId, Turn};
+use crate::world::wire::{self, Kind, TransactionId, Turn};
 
 /// A 5-tuple as a host sees it: its socket, and the address at the other end.
 type Hop = (SocketId, SocketAddr);
