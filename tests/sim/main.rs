@@ -14,6 +14,9 @@
 #[macro_use]
 mod world;
 
+#[allow(dead_code, reason = "its users come")]
+mod topology;
+
 mod stories {
     mod candidates;
     mod consent;
