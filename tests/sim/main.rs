@@ -17,6 +17,9 @@ mod world;
 #[allow(dead_code, reason = "its users come")]
 mod topology;
 
+#[allow(dead_code, reason = "its users come")]
+mod oracle;
+
 mod stories {
     mod candidates;
     mod consent;
