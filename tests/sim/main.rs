@@ -32,6 +32,7 @@ mod stories {
     mod restarts;
     mod roles;
     mod timing;
+    mod topology;
     mod turn;
     mod turn_faults;
     mod turn_server;

@@ -12,6 +12,7 @@ use floe::{
     SocketId, TAILROOM, Transmit,
 };
 
+use crate::topology::AddressKind;
 use crate::world::guard::{Guard, MAX_STEPS};
 use crate::world::nat::Nat;
 use crate::world::network::{INTERNET, Inner, Node, Packet, What};
@@ -25,6 +26,7 @@ type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;
 struct Interface {
     ip: IpAddr,
     zone: usize,
+    kind: AddressKind,
 }
 
 /// A host at work.
@@ -65,6 +67,20 @@ impl HostBox {
         self.sockets.values().any(|(address, _)| *address == base)
     }
 
+    /// Whether sockets are opened on an interface: on no deprecated address, and on a temporary one
+    /// in place of the stable one beside it, as the driver does it.
+    fn uses(&self, interface: &Interface) -> bool {
+        let has_temporary = || {
+            let temporary = |i: &&Interface| i.kind == AddressKind::V6Temporary;
+            self.interfaces.iter().filter(temporary).any(|other| other.zone == interface.zone)
+        };
+        match interface.kind {
+            AddressKind::V6Deprecated => false,
+            AddressKind::V6 => !has_temporary(),
+            AddressKind::V4 | AddressKind::V6Temporary | AddressKind::V6Local => true,
+        }
+    }
+
     /// The address of a socket and the zone that it is in.
     fn socket(&self, id: SocketId) -> (SocketAddr, usize) {
         self.sockets[&id]
@@ -85,11 +101,13 @@ impl Inner {
         let now = self.now;
         let mut endpoint = Endpoint::new(now, Arc::new(config), seed);
         let h = &mut self.hosts[host];
+        let used: Vec<Interface> =
+            h.interfaces.iter().copied().filter(|interface| h.uses(interface)).collect();
         let streams = h.streams.iter().zip(0..);
         let components = streams.flat_map(|(&count, stream)| (1..=count).map(move |n| (stream, n)));
         for (stream, number) in components {
             let component = ComponentId::new(stream, number).expect("a component's number");
-            for interface in &h.interfaces {
+            for interface in &used {
                 let port = 40_000 + h.sockets.len() as u16;
                 let address = SocketAddr::new(interface.ip, port);
                 let socket = Socket::udp(address).with_component(component);
@@ -293,17 +311,17 @@ pub(crate) struct Host<'w> {
 }
 
 impl<'w> Host<'w> {
-    pub(crate) fn new(world: &'w World) -> Self {
+    /// A host without any interface.
+    pub(crate) fn offline(world: &'w World) -> Self {
         let mut inner = world.inner();
         let id = inner.hosts.len();
-        let ip = inner.new_address(INTERNET, Node::Host(id), false);
         inner.hosts.push(HostBox {
             endpoint: None,
             guard: Guard::default(),
             agents: BTreeMap::new(),
             unclaimed: 0,
             packets: 0,
-            interfaces: vec![Interface { ip, zone: INTERNET }],
+            interfaces: Vec::new(),
             servers: Vec::new(),
             gathering: Vec::new(),
             streams: vec![1],
@@ -317,6 +335,11 @@ impl<'w> Host<'w> {
         Self { world, id }
     }
 
+    /// A host on the public Internet with one IPv4 address.
+    pub(crate) fn new(world: &'w World) -> Self {
+        Self::offline(world).add_interface(INTERNET, AddressKind::V4)
+    }
+
     /// Moves the host into a network of its own behind a NAT.
     pub(crate) fn behind(self, nat: Nat) -> Self {
         self.on(self.world.lan().behind(nat))
@@ -328,8 +351,9 @@ impl<'w> Host<'w> {
         let old = core::mem::take(&mut inner.hosts[self.id].interfaces);
         for interface in old {
             inner.disown(interface.zone, interface.ip);
-            let ip = inner.new_address(lan.zone, Node::Host(self.id), interface.ip.is_ipv6());
-            inner.hosts[self.id].interfaces.push(Interface { ip, zone: lan.zone });
+            let Interface { kind, .. } = interface;
+            let ip = inner.new_address(lan.zone, Node::Host(self.id), kind);
+            inner.hosts[self.id].interfaces.push(Interface { ip, zone: lan.zone, kind });
         }
         drop(inner);
         self
@@ -337,27 +361,28 @@ impl<'w> Host<'w> {
 
     /// Gives the host one more interface in a network.
     pub(crate) fn also_on(self, lan: Lan<'_>) -> Self {
-        self.add_interface(lan.zone, false)
+        self.add_interface(lan.zone, AddressKind::V4)
     }
 
     /// Gives the host an IPv6 address on the Internet too.
     pub(crate) fn also_v6(self) -> Self {
-        self.add_interface(INTERNET, true)
+        self.add_interface(INTERNET, AddressKind::V6)
     }
 
     /// Gives the host `count` addresses in all, where its first one is.
     pub(crate) fn with_addresses(self, count: usize) -> Self {
         let zone = self.world.inner().hosts[self.id].interfaces[0].zone;
         for _ in 1..count {
-            self.add_interface(zone, false);
+            self.add_interface(zone, AddressKind::V4);
         }
         self
     }
 
-    fn add_interface(self, zone: usize, v6: bool) -> Self {
+    /// Gives the host one more address in a zone.
+    pub(crate) fn add_interface(self, zone: usize, kind: AddressKind) -> Self {
         let mut inner = self.world.inner();
-        let ip = inner.new_address(zone, Node::Host(self.id), v6);
-        inner.hosts[self.id].interfaces.push(Interface { ip, zone });
+        let ip = inner.new_address(zone, Node::Host(self.id), kind);
+        inner.hosts[self.id].interfaces.push(Interface { ip, zone, kind });
         drop(inner);
         self
     }
@@ -366,6 +391,13 @@ impl<'w> Host<'w> {
     pub(crate) fn using<'a>(self, server: impl Into<AnyServer<'a>>) -> Self {
         let server = server.into().describe();
         self.world.inner().hosts[self.id].servers.push(server);
+        self
+    }
+
+    /// Lets the host use a server by its addresses of both families.
+    pub(crate) fn using_both<'a>(self, server: impl Into<AnyServer<'a>>) -> Self {
+        let servers = server.into().described();
+        self.world.inner().hosts[self.id].servers.extend(servers);
         self
     }
 
@@ -390,8 +422,10 @@ impl<'w> Host<'w> {
     pub(crate) fn reboot_nats(self) {
         let mut inner = self.world.inner();
         let zone = inner.hosts[self.id].interfaces[0].zone;
-        for nat in inner.nats_from(zone) {
-            inner.nats[nat].reboot();
+        for gateway in inner.gateways_from(zone) {
+            if let Some(nat) = &mut inner.gateways[gateway].nat {
+                nat.reboot();
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The world as stories see it: its clock jumps to whatever comes next.
 
 pub(crate) mod call;
+pub(crate) mod gateway;
 pub(crate) mod guard;
 pub(crate) mod host;
 pub(crate) mod link;
@@ -94,17 +95,21 @@ impl World {
         Lan { world: self, zone: self.inner().new_zone() }
     }
 
-    /// A STUN server on the Internet.
+    /// A STUN server on the Internet, of both families.
     pub(crate) fn stun(&self, address: &str) -> Stun<'_> {
         let address: SocketAddr = address.parse().expect("an address and port");
         let mut inner = self.inner();
         let id = inner.servers.len();
-        inner.own(INTERNET, address.ip(), Node::Server(id));
-        inner.servers.push(StunServer { address, temper: Temper::Honest, asked: 0 });
+        let v6 = format!("2001:db8:fffe::{:x}", id + 1).parse().unwrap();
+        let addresses = [address, SocketAddr::new(v6, address.port())];
+        for address in addresses {
+            inner.own(INTERNET, address.ip(), Node::Server(id));
+        }
+        inner.servers.push(StunServer { addresses, temper: Temper::Honest, asked: 0 });
         Stun { world: self, id }
     }
 
-    /// A TURN server on the Internet, with relays of both families.
+    /// A TURN server on the Internet, with addresses and relays of both families.
     pub(crate) fn turn(&self, address: &str) -> Turn<'_> {
         let address: SocketAddr = address.parse().expect("an address and port");
         let mut inner = self.inner();
@@ -244,13 +249,13 @@ pub(crate) struct Lan<'w> {
 impl Lan<'_> {
     /// Puts the network behind a NAT on the Internet.
     pub(crate) fn behind(self, nat: Nat) -> Self {
-        self.world.inner().add_nat(nat, self.zone, INTERNET);
+        self.world.inner().add_gateway([self.zone, INTERNET], Some(nat), None, false);
         self
     }
 
     /// Puts a NAT between this network and another one.
     pub(crate) fn behind_within(self, nat: Nat, outer: Lan<'_>) -> Self {
-        self.world.inner().add_nat(nat, self.zone, outer.zone);
+        self.world.inner().add_gateway([self.zone, outer.zone], Some(nat), None, false);
         self
     }
 }
@@ -266,10 +271,6 @@ impl Stun<'_> {
     pub(crate) fn that_is(self, temper: Temper) -> Self {
         self.world.inner().servers[self.id].temper = temper;
         self
-    }
-
-    pub(crate) fn address(self) -> SocketAddr {
-        self.world.inner().servers[self.id].address
     }
 
     /// How many requests arrived.
@@ -369,14 +370,25 @@ pub(crate) enum AnyServer<'w> {
 }
 
 impl AnyServer<'_> {
-    /// The server as a client knows it.
+    /// The server as a client knows it, by its first address.
     pub(crate) fn describe(&self) -> Server {
+        self.described().swap_remove(0)
+    }
+
+    /// The server as a client knows it, by each of its addresses.
+    pub(crate) fn described(&self) -> Vec<Server> {
         match self {
-            Self::Stun(stun) => Server::stun(stun.address()).in_group(stun.id as u32),
+            Self::Stun(stun) => {
+                let addresses = stun.world.inner().servers[stun.id].addresses;
+                addresses.map(|address| Server::stun(address).in_group(stun.id as u32)).to_vec()
+            }
             Self::Turn(turn) => {
-                let credentials = LongTerm::new(USER.as_bytes(), PASSWORD.as_bytes()).unwrap();
-                let server = Server::turn(turn.address(), Transport::Udp, credentials);
-                server.in_group(1_000 + turn.id as u32)
+                let describe = |address| {
+                    let credentials = LongTerm::new(USER.as_bytes(), PASSWORD.as_bytes()).unwrap();
+                    let server = Server::turn(address, Transport::Udp, credentials);
+                    server.in_group(1_000 + turn.id as u32)
+                };
+                turn.read(|turn, _| turn.addresses()).into_iter().map(describe).collect()
             }
         }
     }

@@ -2,15 +2,14 @@
 
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use floe::{Instant, SocketId};
 
 use crate::world::BEGINNING;
+use crate::world::gateway::{Gateway, Zone};
 use crate::world::host::HostBox;
 use crate::world::link::{Links, Passage};
-use crate::world::nat::{Nat, NatBox};
-use crate::world::rng::Rng;
 use crate::world::signalling::{Act, CallState, Signal};
 use crate::world::stun_server::StunServer;
 use crate::world::trace::Trace;
@@ -23,7 +22,7 @@ pub(crate) const INTERNET: usize = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Node {
     Host(usize),
-    Nat(usize),
+    Gateway(usize),
     Server(usize),
     Turn(usize),
     Nowhere,
@@ -76,13 +75,6 @@ impl What {
     }
 }
 
-/// A place where addresses mean something: the Internet, or what is behind a NAT.
-#[derive(Debug, Default)]
-struct Zone {
-    gateway: Option<usize>,
-    owners: BTreeMap<IpAddr, Node>,
-}
-
 /// Everything in the world.
 pub(crate) struct Inner {
     pub(crate) seed: u64,
@@ -99,9 +91,9 @@ pub(crate) struct Inner {
     pub(crate) packets: u64,
     /// Whether hosts are woken early and twice, which must change nothing.
     pub(crate) nagging: bool,
-    pub(crate) nats: Vec<NatBox>,
-    zones: Vec<Zone>,
-    addresses: u32,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) zones: Vec<Zone>,
+    pub(crate) addresses: u32,
     queue: BinaryHeap<Reverse<(Instant, u8, u64)>>,
     agenda: BTreeMap<u64, What>,
     sequence: u64,
@@ -122,7 +114,7 @@ impl Inner {
             held: Vec::new(),
             packets: 0,
             nagging: false,
-            nats: Vec::new(),
+            gateways: Vec::new(),
             zones: vec![Zone::default()],
             addresses: 0,
             queue: BinaryHeap::new(),
@@ -157,59 +149,12 @@ impl Inner {
         true
     }
 
-    pub(crate) fn new_zone(&mut self) -> usize {
-        self.zones.push(Zone::default());
-        self.zones.len() - 1
-    }
-
-    /// An address in `zone` that nobody had before.
-    pub(crate) fn new_address(&mut self, zone: usize, node: Node, v6: bool) -> IpAddr {
-        self.addresses += 1;
-        let n = self.addresses;
-        let [_, _, high, low] = (n / 250 * 256 + n % 250 + 1).to_be_bytes();
-        let ip: IpAddr = match (v6, zone) {
-            (true, _) => format!("2001:db8:{zone:x}::{n:x}").parse().unwrap(),
-            (false, INTERNET) => Ipv4Addr::new(198, 18, high, low).into(),
-            (false, zone) => Ipv4Addr::new(10, zone as u8, high, low).into(),
-        };
-        self.own(zone, ip, node);
-        ip
-    }
-
-    pub(crate) fn own(&mut self, zone: usize, ip: IpAddr, node: Node) {
-        self.zones[zone].owners.insert(ip, node);
-    }
-
-    pub(crate) fn disown(&mut self, zone: usize, ip: IpAddr) {
-        self.zones[zone].owners.remove(&ip);
-    }
-
-    /// Puts a NAT between `inside` and `outside`.
-    pub(crate) fn add_nat(&mut self, behaviour: Nat, inside: usize, outside: usize) {
-        let id = self.nats.len();
-        let external = self.new_address(outside, Node::Nat(id), false);
-        let rng = Rng::new(self.seed, &format!("nat {id}"));
-        self.nats.push(NatBox::new(behaviour, external, inside, outside, rng));
-        self.zones[inside].gateway = Some(id);
-    }
-
-    /// The NATs from `zone` outwards.
-    pub(crate) fn nats_from(&self, zone: usize) -> Vec<usize> {
-        let mut found = Vec::new();
-        let mut zone = zone;
-        while let Some(nat) = self.zones[zone].gateway {
-            found.push(nat);
-            zone = self.nats[nat].outside;
-        }
-        found
-    }
-
     /// Sends a datagram off: out through the NATs to the zone that knows its destination, and
     /// over the link.
     pub(crate) fn launch(&mut self, zone: usize, mut packet: Packet) {
         let (from, to) = (packet.from, packet.to);
         self.trace.packet(self.now, "sent", from, to, &packet.octets);
-        let Some(zone) = self.translate_outwards(zone, &mut packet) else { return };
+        let Some(zone) = self.leave(zone, &mut packet) else { return };
         packet.toward = self.destination(zone, packet.to);
         let now = self.now;
         for hook in &mut self.hooks {
@@ -239,67 +184,9 @@ impl Inner {
         }
     }
 
-    fn translate_outwards(&mut self, mut zone: usize, packet: &mut Packet) -> Option<usize> {
-        use crate::world::nat::Hairpin;
-        while !self.zones[zone].owners.contains_key(&packet.to.ip()) {
-            let nat = &mut self.nats[self.zones[zone].gateway?];
-            if packet.to.is_ipv6() {
-                return Some(INTERNET);
-            }
-            let inside = packet.from;
-            packet.from = nat.outbound(self.now, packet.from, packet.to);
-            if nat.external == packet.to.ip() {
-                match nat.behaviour.hairpin {
-                    Hairpin::None => return None,
-                    Hairpin::External => {}
-                    Hairpin::Internal => packet.from = inside,
-                }
-            }
-            zone = nat.outside;
-        }
-        Some(zone)
-    }
-
-    /// Whom an address leads to, whatever the filters say.
-    fn destination(&self, zone: usize, to: SocketAddr) -> Option<Node> {
-        match *self.zones[zone].owners.get(&to.ip())? {
-            Node::Nat(id) => {
-                let nat = &self.nats[id];
-                nat.owner(to.port())
-                    .and_then(|inside| self.destination(nat.inside, inside))
-                    .or(Some(Node::Nat(id)))
-            }
-            node => Some(node),
-        }
-    }
-
-    /// Lets a packet arrive in `zone`, and go on inwards through the NATs.
-    pub(crate) fn deliver(&mut self, zone: usize, mut packet: Packet) {
-        match self.zones[zone].owners.get(&packet.to.ip()) {
-            Some(&Node::Host(host)) => self.host_receives(host, packet),
-            Some(&Node::Nat(id)) => {
-                let nat = &mut self.nats[id];
-                let inside = nat.inside;
-                match nat.inbound(self.now, packet.from, packet.to.port()) {
-                    Some(to) => {
-                        packet.to = to;
-                        self.deliver(inside, packet);
-                    }
-                    None => {
-                        let (now, Packet { from, to, .. }) = (self.now, &packet);
-                        self.trace.packet(now, "filtered", from, to, &packet.octets);
-                    }
-                }
-            }
-            Some(&Node::Server(id)) => self.server_receives(zone, id, &packet),
-            Some(&Node::Turn(id)) => self.turn_receives(id, &packet),
-            Some(Node::Nowhere) | None => {}
-        }
-    }
-
-    fn server_receives(&mut self, zone: usize, id: usize, packet: &Packet) {
+    pub(crate) fn server_receives(&mut self, zone: usize, id: usize, packet: &Packet) {
         let server = &mut self.servers[id];
-        if packet.to != server.address {
+        if !server.addresses.contains(&packet.to) {
             return;
         }
         let Some((after, octets)) = server.answer(packet.from, &packet.octets) else { return };
@@ -316,7 +203,7 @@ impl Inner {
         }
     }
 
-    fn turn_receives(&mut self, id: usize, packet: &Packet) {
+    pub(crate) fn turn_receives(&mut self, id: usize, packet: &Packet) {
         let now = self.now;
         let out = self.turns[id].receives(now, packet.from, packet.to, &packet.octets);
         self.turn_sends(id, out);
@@ -333,33 +220,11 @@ impl Inner {
 
     /// Whether `address` is where a TURN server listens for clients.
     pub(crate) fn is_turn(&self, address: SocketAddr) -> bool {
-        self.turns.iter().any(|turn| turn.address == address)
+        self.turns.iter().any(|turn| turn.listens(address))
     }
 
     /// Whether `address` is on a TURN server: a relay.
     pub(crate) fn is_relay(&self, address: SocketAddr) -> bool {
         self.turns.iter().any(|turn| turn.relays(address))
-    }
-
-    /// Where a packet from `from` in `zone` to `to` would arrive now, and from where it would
-    /// seem to come; nothing is changed by asking.
-    pub(crate) fn path(
-        &self,
-        zone: usize,
-        from: SocketAddr,
-        to: SocketAddr,
-    ) -> Option<(SocketAddr, SocketAddr)> {
-        let mut nats = self.nats.clone();
-        let (mut zone, mut from, mut to) = (zone, from, to);
-        while !self.zones[zone].owners.contains_key(&to.ip()) {
-            let nat = &mut nats[self.zones[zone].gateway?];
-            from = nat.outbound(self.now, from, to);
-            zone = nat.outside;
-        }
-        while let Node::Nat(id) = *self.zones[zone].owners.get(&to.ip())? {
-            to = nats[id].inbound(self.now, from, to.port())?;
-            zone = nats[id].inside;
-        }
-        Some((from, to))
     }
 }

@@ -23,7 +23,8 @@ pub(crate) enum Temper {
 
 #[derive(Debug)]
 pub(crate) struct StunServer {
-    pub(crate) address: SocketAddr,
+    /// Where it listens, one for each family.
+    pub(crate) addresses: [SocketAddr; 2],
     pub(crate) temper: Temper,
     /// How many requests arrived.
     pub(crate) asked: usize,

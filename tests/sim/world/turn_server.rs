@@ -189,6 +189,21 @@ impl TurnServer {
         })
     }
 
+    /// Where it listens: one address for each family.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.relay_ips.iter().map(|ip| SocketAddr::new(*ip, self.address.port())).collect()
+    }
+
+    pub(crate) fn listens(&self, address: SocketAddr) -> bool {
+        address.port() == self.address.port() && self.relay_ips.contains(&address.ip())
+    }
+
+    /// The address of its own that a client of the family of `client` knows.
+    fn address_toward(&self, client: SocketAddr) -> SocketAddr {
+        let ours = self.relay_ips.iter().find(|ip| ip.is_ipv4() == client.is_ipv4());
+        ours.map_or(self.address, |ip| SocketAddr::new(*ip, self.address.port()))
+    }
+
     /// Whether a client has this relayed address now.
     pub(crate) fn relays(&self, address: SocketAddr) -> bool {
         self.allocations.values().any(|allocation| allocation.relayed.contains(&address))
@@ -221,7 +236,7 @@ impl TurnServer {
         for client in clients {
             let id = self.transaction_id();
             for octets in [indication(id, peer, data), channel_data(0x4ABC, data)] {
-                let from = self.address;
+                let from = self.address_toward(client);
                 out.push(Out { after: Duration::ZERO, from, to: client, octets });
             }
         }
@@ -244,7 +259,7 @@ impl TurnServer {
         octets: &[u8],
     ) -> Vec<Out> {
         self.allocations.retain(|_, allocation| now < allocation.expires);
-        if to != self.address {
+        if !self.listens(to) {
             return if self.faults.dead {
                 Vec::new()
             } else {
@@ -296,7 +311,7 @@ impl TurnServer {
             None => indication(id, peer, data),
         };
         self.relayed[1] += 1;
-        vec![Out { after: Duration::ZERO, from: self.address, to: client, octets }]
+        vec![Out { after: Duration::ZERO, from: self.address_toward(client), to: client, octets }]
     }
 
     fn channel_data_from_client(
@@ -408,7 +423,7 @@ impl TurnServer {
     }
 
     fn reply(&self, to: SocketAddr, octets: Vec<u8>) -> Vec<Out> {
-        let from = self.faults.answers_from.unwrap_or(self.address);
+        let from = self.faults.answers_from.unwrap_or_else(|| self.address_toward(to));
         vec![Out { after: self.faults.slow, from, to, octets }]
     }
 

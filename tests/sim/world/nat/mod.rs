@@ -1,5 +1,7 @@
 //! Network address translators: mapping × filtering as RFC 4787 names them, the rest as fields.
 
+pub(crate) mod filter;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -114,9 +116,6 @@ struct Mapping {
 pub(crate) struct NatBox {
     pub(crate) behaviour: Nat,
     pub(crate) external: IpAddr,
-    /// The zone that it translates for, and the one it translates to.
-    pub(crate) inside: usize,
-    pub(crate) outside: usize,
     by_key: BTreeMap<MappingKey, u16>,
     by_port: BTreeMap<u16, Mapping>,
     next_port: u16,
@@ -124,18 +123,10 @@ pub(crate) struct NatBox {
 }
 
 impl NatBox {
-    pub(crate) fn new(
-        behaviour: Nat,
-        external: IpAddr,
-        inside: usize,
-        outside: usize,
-        rng: Rng,
-    ) -> Self {
+    pub(crate) fn new(behaviour: Nat, external: IpAddr, rng: Rng) -> Self {
         Self {
             behaviour,
             external,
-            inside,
-            outside,
             by_key: BTreeMap::new(),
             by_port: BTreeMap::new(),
             next_port: 1024,
@@ -143,13 +134,13 @@ impl NatBox {
         }
     }
 
-    /// Translates the source of a packet on its way out.
+    /// Translates the source of a packet on its way out; `None` if it is not let out.
     pub(crate) fn outbound(
         &mut self,
         now: Instant,
         from: SocketAddr,
         to: SocketAddr,
-    ) -> SocketAddr {
+    ) -> Option<SocketAddr> {
         self.expire(now);
         let key = (from, key(self.behaviour.mapping, to));
         let port = match self.by_key.get(&key) {
@@ -160,7 +151,14 @@ impl NatBox {
             mapping.used = now;
             mapping.contacted.insert(to, now);
         }
-        SocketAddr::new(self.external, port)
+        let hairpin = to.ip() == self.external;
+        match self.behaviour.hairpin {
+            Hairpin::None if hairpin => None,
+            Hairpin::Internal if hairpin => Some(from),
+            Hairpin::None | Hairpin::Internal | Hairpin::External => {
+                Some(SocketAddr::new(self.external, port))
+            }
+        }
     }
 
     /// Finds whom a packet from outside is for; `None` if it is not let in.
@@ -168,9 +166,10 @@ impl NatBox {
         &mut self,
         now: Instant,
         from: SocketAddr,
-        port: u16,
+        to: SocketAddr,
     ) -> Option<SocketAddr> {
         self.expire(now);
+        let port = to.port();
         let inside = self.by_port.get(&port)?.inside;
         if !self.admits(now, port, inside, from) {
             return None;
@@ -181,9 +180,9 @@ impl NatBox {
         Some(inside)
     }
 
-    /// Whom `port` belongs to, whatever the filter says.
-    pub(crate) fn owner(&self, port: u16) -> Option<SocketAddr> {
-        self.by_port.get(&port).map(|mapping| mapping.inside)
+    /// Whom `to` belongs to, whatever the filter says.
+    pub(crate) fn owner(&self, to: SocketAddr) -> Option<SocketAddr> {
+        self.by_port.get(&to.port()).map(|mapping| mapping.inside)
     }
 
     /// Forgets everything, as after a reboot: new packets get new ports.
@@ -258,8 +257,12 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn ours(port: u16) -> SocketAddr {
+        SocketAddr::new(at("198.18.0.1:0").ip(), port)
+    }
+
     fn nat(behaviour: Nat) -> NatBox {
-        NatBox::new(behaviour, at("198.18.0.1:0").ip(), 1, 0, Rng::new(1, "nat"))
+        NatBox::new(behaviour, at("198.18.0.1:0").ip(), Rng::new(1, "nat"))
     }
 
     #[test]
@@ -284,9 +287,9 @@ mod tests {
             [(Depends::Independent, 3), (Depends::Address, 2), (Depends::AddressAndPort, 1)]
         {
             let mut nat = nat(Nat::new(Depends::Independent, filtering));
-            let port = nat.outbound(BEGINNING, at("10.1.0.2:40000"), peers[0]).port();
+            let port = nat.outbound(BEGINNING, at("10.1.0.2:40000"), peers[0]).unwrap().port();
             let admits =
-                |from: &&SocketAddr| nat.clone().inbound(BEGINNING, **from, port).is_some();
+                |from: &&SocketAddr| nat.clone().inbound(BEGINNING, **from, ours(port)).is_some();
             assert_eq!(peers.iter().filter(admits).count(), admitted, "{filtering:?}");
         }
     }
@@ -295,17 +298,17 @@ mod tests {
     fn a_silent_mapping_is_forgotten_and_a_used_one_is_not() {
         let (inside, peer) = (at("10.1.0.2:40000"), at("192.0.2.1:1"));
         let mut nat = nat(Nat::FULL_CONE.with_timeout(secs(30)));
-        let port = nat.outbound(BEGINNING, inside, peer).port();
-        assert_eq!(nat.outbound(BEGINNING + secs(29), inside, peer).port(), port);
-        assert_eq!(nat.inbound(BEGINNING + secs(58), peer, port), Some(inside));
-        assert_eq!(nat.inbound(BEGINNING + secs(59), peer, port), None);
+        let port = nat.outbound(BEGINNING, inside, peer).unwrap().port();
+        assert_eq!(nat.outbound(BEGINNING + secs(29), inside, peer).unwrap().port(), port);
+        assert_eq!(nat.inbound(BEGINNING + secs(58), peer, ours(port)), Some(inside));
+        assert_eq!(nat.inbound(BEGINNING + secs(59), peer, ours(port)), None);
     }
 
     #[test]
     fn a_preserved_port_is_the_same_outside_unless_it_is_taken() {
         let peer = at("192.0.2.1:1");
         let mut nat = nat(Nat { ports: Ports::Preserve, ..Nat::FULL_CONE });
-        assert_eq!(nat.outbound(BEGINNING, at("10.1.0.2:40000"), peer).port(), 40_000);
-        assert_ne!(nat.outbound(BEGINNING, at("10.1.0.3:40000"), peer).port(), 40_000);
+        assert_eq!(nat.outbound(BEGINNING, at("10.1.0.2:40000"), peer).unwrap().port(), 40_000);
+        assert_ne!(nat.outbound(BEGINNING, at("10.1.0.3:40000"), peer).unwrap().port(), 40_000);
     }
 }
