@@ -152,8 +152,7 @@ impl Client {
 
     /// Gives back an allocation that is of no use. [rfc8656-7.3-2a] [rfc8656-7.3-2b]
     fn unusable(&mut self) {
-        self.release(Then::Rest);
-        self.events.push_back(Event::Failed(Error::NoAddress));
+        self.release(Then::Fail(Error::NoAddress));
     }
 
     /// A family that the server does not have is not asked for again, should the allocation be
@@ -414,15 +413,15 @@ impl Client {
     fn released(&mut self) {
         match self.state {
             State::Releasing(Then::Close) => self.end(Some(Event::Closed)),
-            State::Releasing(Then::Rest) => self.end(None),
+            State::Releasing(Then::Fail(error)) => self.end(Some(Event::Failed(error))),
             State::Releasing(Then::Allocate) => self.state = State::Allocating,
             State::Allocating | State::Allocated { .. } | State::Over => {}
         }
     }
 
     fn fail(&mut self, error: Error) {
-        let told = matches!(self.state, State::Releasing(Then::Close | Then::Rest));
-        if told { self.released() } else { self.end(Some(Event::Failed(error))) }
+        let releasing = matches!(self.state, State::Releasing(Then::Close | Then::Fail(_)));
+        if releasing { self.released() } else { self.end(Some(Event::Failed(error))) }
     }
 
     /// Nothing comes after this.

@@ -166,8 +166,8 @@ pub(super) enum State {
 pub(super) enum Then {
     /// [`Event::Closed`].
     Close,
-    /// Nothing: the owner was told already.
-    Rest,
+    /// [`Event::Failed`].
+    Fail(Error),
     /// Another attempt.
     Allocate,
 }

@@ -329,6 +329,18 @@ fn a_lost_allocation_takes_its_candidates_with_it_and_a_restart_brings_others() 
     world.reach(left, AgentState::Completed, Duration::from_secs(5));
 }
 
+/// [rfc8656-7.3-2b]
+#[test]
+fn an_allocation_that_is_of_no_use_is_given_back() {
+    let mut world = World::new();
+    world.turns.push(TurnServer::new(SERVER, &["0.0.0.0:50000"]));
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    world.run_for(ms(5_000));
+    assert_eq!(failures(&world, left), [GatherFailure::Relay(turn::Error::NoAddress)]);
+    assert_eq!(world.turns[0].count(Method::REFRESH), 1);
+    assert!(world.turns[0].allocations.is_empty());
+}
+
 /// Nothing is nominated yet, and nothing is left that could be.
 #[test]
 fn an_allocation_that_is_lost_before_the_nomination_calls_for_a_restart_at_once() {
