@@ -199,6 +199,14 @@ pub enum Event {
         /// The pair.
         pair: SelectedPair,
     },
+    /// The peer's description rejects a data stream, or says that ICE cannot be used for it: floe is
+    /// done with it, and the others go on. [RFC 8839 §4.4.3]
+    StreamRemoved {
+        /// Whose stream it was.
+        agent: AgentId,
+        /// The stream, counted from 0.
+        stream: u16,
+    },
     /// The peer restarted ICE: signal our new description to it.
     RestartedByPeer {
         /// Whose peer it was.

@@ -11,6 +11,7 @@
 //! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
 //! session        one generation of all that         restart   §9    from one to the next
 //! backup         what is kept beside a selected pair   data   §12   the gates of application data
+//! streams §8.1.2 removing one of several
 //! ```
 
 mod backup;
@@ -28,6 +29,7 @@ mod report;
 mod respond;
 mod restart;
 mod session;
+mod streams;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -49,7 +51,7 @@ pub(crate) use local::{BaseConfig, BaseId};
 use local::{Local, Origin};
 use pair::PairId;
 use remote::Added;
-use session::Session;
+use session::{ChecklistState, Session};
 
 /// Ta: the pace of new checks when neither side asked for another. [rfc8445-14.2-1a]
 pub(crate) const TA_DEFAULT: Duration = Duration::from_millis(50);
@@ -326,8 +328,7 @@ impl Agent {
         server: IpAddr,
     ) {
         let component = self.component_of(base).and_then(|id| self.session.component(id));
-        let concluded = component.is_some_and(|component| component.concluded);
-        if self.uses_reflexive() && !concluded {
+        if self.uses_reflexive() && component.is_some_and(|component| !component.concluded) {
             let kind = CandidateKind::ServerReflexive;
             self.add_local(cx, kind, base, mapped, Some(Origin { server, mapped: None }));
         }
@@ -429,7 +430,7 @@ impl Agent {
         candidate: &Candidate,
     ) -> Result<(), CandidateRejected> {
         let config = Arc::clone(&self.core.config);
-        if usize::from(stream) >= config.streams.len() {
+        if !self.session.has_stream(stream) {
             return Err(CandidateRejected::UnknownStream);
         }
         if candidate.component == 0 || candidate.component > 256 {
@@ -461,7 +462,7 @@ impl Agent {
         stream: Option<u16>,
         ufrag: Option<&str>,
     ) -> Result<(), CandidateRejected> {
-        if stream.is_some_and(|stream| usize::from(stream) >= self.core.config.streams.len()) {
+        if stream.is_some_and(|stream| !self.session.has_stream(stream)) {
             return Err(CandidateRejected::UnknownStream);
         }
         let mut found = false;
@@ -686,9 +687,8 @@ impl Agent {
         if wanted().any(|component| troubled(component.id)) {
             return AgentState::Disconnected;
         }
-        let list_failed =
-            |stream: &session::Stream| stream.checklist.state == session::ChecklistState::Failed;
-        if !session.streams.is_empty() && session.streams.iter().all(list_failed) {
+        let mut lists = session.streams.iter().map(|stream| stream.checklist.state);
+        if lists.all(|state| matches!(state, ChecklistState::Failed | ChecklistState::Removed)) {
             return AgentState::Failed;
         }
         if wanted().all(|component| component.selected.is_some()) {

@@ -334,7 +334,7 @@ impl Session {
             let judged = match checklist.state {
                 ChecklistState::Running => self.patience_over,
                 ChecklistState::Completed => true,
-                ChecklistState::Failed => false,
+                ChecklistState::Failed | ChecklistState::Removed => false,
             };
             let open = self.pairs.iter().any(|(_, pair)| {
                 pair.component.stream() == stream && (pair.state.is_open() || pair.triggered)

@@ -43,6 +43,10 @@ impl Agent {
     }
 
     fn describe_stream(&self, stream: u16) -> StreamDescription {
+        if !self.session.has_stream(stream) {
+            let mid = Some(stream.to_string());
+            return StreamDescription { mid, rejected: true, ..StreamDescription::default() };
+        }
         let local = &self.session.local;
         let mut section = StreamDescription {
             mid: Some(stream.to_string()),

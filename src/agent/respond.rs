@@ -41,7 +41,8 @@ impl Session {
         ufrag: &[u8],
         message: &Authenticated<'_>,
     ) -> Answer {
-        let Some(component) = core.local.base(base).map(|base| base.component) else {
+        let component = core.local.base(base).map(|base| base.component);
+        let Some(component) = component.filter(|id| self.component(*id).is_some()) else {
             return Answer::Drop(DropReason::UnknownComponent);
         };
         // [rfc8445-7.3.1.5-2]

@@ -11,6 +11,7 @@ use crate::time::Instant;
 use super::local::moved;
 use super::remote::RemoteStream;
 use super::session::Session;
+use super::streams::is_refused;
 use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragChange};
 
 /// The time over which restarts by the peer are counted.
@@ -33,7 +34,8 @@ impl Agent {
         let restarts = credentials
             .iter()
             .zip(&self.session.streams)
-            .any(|(new, stream)| stream.remote.as_ref().is_some_and(|known| !known.is(new)));
+            .filter_map(|(new, stream)| Some((new.as_ref()?, stream.remote.as_ref()?)))
+            .any(|(new, known)| !known.is(new));
         if restarts {
             self.allow_restart(cx.now)?;
             self.new_generation(cx);
@@ -42,6 +44,9 @@ impl Agent {
             // [rfc8445-9-2] [rfc8839-4.4.2.1-4]
             return Err(DescriptionRejected::ChangedWithoutRestart);
         }
+        for stream in self.drop_rejected(description) {
+            cx.events.push_back(Event::StreamRemoved { agent: cx.id, stream });
+        }
         if !self.session.is_started() {
             self.begin(cx, description, &credentials);
         }
@@ -49,28 +54,42 @@ impl Agent {
         Ok(())
     }
 
-    /// Checks that every stream of ours has credentials; nothing is changed. Without ICE on the
-    /// other side none is done here. [rfc8839-4.3.2-7] [rfc8839-4.3.3-1a]
+    /// Checks that every stream of ours has credentials or is rejected, and one at least is not;
+    /// nothing is changed. Without ICE on the other side none is done here. [rfc8839-4.3.2-7]
+    /// [rfc8839-4.3.3-1a]
     fn check_description(
         &self,
         description: &Description,
-    ) -> Result<Vec<Credentials>, DescriptionRejected> {
+    ) -> Result<Vec<Option<Credentials>>, DescriptionRejected> {
         let mut all = Vec::new();
+        let mut refused = None;
         for index in 0..self.session.streams.len() {
             let stream = u16::try_from(index).unwrap_or(u16::MAX);
             let section = description.streams.get(index);
             // [rfc8839-5.3-1a] [rfc8839-4.2.5-5a]
-            if section.is_some_and(|section| section.mismatch) {
-                return Err(DescriptionRejected::Mismatch { stream });
+            if let Some(section) = section.filter(|section| is_refused(section)) {
+                refused.get_or_insert(match section.mismatch {
+                    true => DescriptionRejected::Mismatch { stream },
+                    false => DescriptionRejected::NoCredentials { stream },
+                });
+                all.push(None);
+                continue;
+            }
+            if !self.session.has_stream(stream) {
+                all.push(None);
+                continue;
             }
             let credentials = section.and_then(|section| section.credentials.clone());
             let credentials = credentials.ok_or(DescriptionRejected::NoCredentials { stream })?;
             if !credentials.is_readable() {
                 return Err(DescriptionRejected::InvalidCredentials { stream });
             }
-            all.push(credentials);
+            all.push(Some(credentials));
         }
-        Ok(all)
+        match refused {
+            Some(refused) if all.iter().all(Option::is_none) => Err(refused),
+            _ => Ok(all),
+        }
     }
 
     /// Starts the checks of a generation: roles, pace, PAC timer, checklists. [rfc8863-4-1]
@@ -80,7 +99,7 @@ impl Agent {
         &mut self,
         cx: &mut Context<'_>,
         description: &Description,
-        credentials: &[Credentials],
+        credentials: &[Option<Credentials>],
     ) {
         let config = &self.core.config;
         let session = &mut self.session;
@@ -90,7 +109,7 @@ impl Agent {
         session.patience_until = Some(cx.now + config.patience);
         session.next_check = session.next_check.max(cx.now);
         for (stream, credentials) in session.streams.iter_mut().zip(credentials) {
-            stream.remote = Some(RemoteStream::new(credentials));
+            stream.remote = credentials.as_ref().map(RemoteStream::new);
         }
         self.determine_role(cx, description.lite);
     }
@@ -182,7 +201,8 @@ impl Agent {
         let credentials = self.core.new_credentials(cx.seed);
         self.core.ufrags.push(UfragChange::Added(credentials.ufrag.as_str().into()));
         self.core.generation = Generation(self.core.generation.0.saturating_add(1));
-        let session = Session::new(&self.core, &credentials, cx.now);
+        let mut session = Session::new(&self.core, &credentials, cx.now);
+        session.keep_streams_of(&self.session, &mut self.core);
         let mut old = core::mem::replace(&mut self.session, session);
         old.retire(&mut self.core);
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {

@@ -40,6 +40,8 @@ pub(super) enum ChecklistState {
     Running,
     Completed,
     Failed,
+    /// The stream was removed, and its components with it.
+    Removed,
 }
 
 /// The pairs of one data stream that are checked. [RFC 8445 §6.1.2]

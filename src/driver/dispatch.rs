@@ -86,6 +86,8 @@ impl Core {
                 member.link.nudge();
                 self.tell_candidates(agent);
             }
+            // A connection has one stream, and the last one is never removed.
+            Event::StreamRemoved { .. } => {}
             Event::RestartRecommended { agent, reason } => {
                 if let Some(member) = self.members.get(&agent) {
                     member.link.event(ConnectionEvent::RestartRecommended(reason));

@@ -141,6 +141,17 @@ impl<'a> AgentMut<'a> {
         self.endpoint.follow_restart(self.id.index as usize);
     }
 
+    /// Removes a data stream, so that the session goes on without one that failed; signal the new
+    /// [`local_description`](Agent::local_description), in which it is rejected. The others keep
+    /// their numbers. Returns false, and does nothing, if there is no such stream or no other:
+    /// then close the agent. [RFC 8445 §8.1.2]
+    pub fn remove_stream(&mut self, stream: u16) -> bool {
+        let removed = self
+            .endpoint
+            .with_agent(self.id.index as usize, |agent, cx, _| agent.remove_stream(cx, stream));
+        removed.unwrap_or(false)
+    }
+
     /// Closes the agent: nothing more is sent or accepted for it.
     pub fn close(self) {
         self.endpoint.close_agent(self.id);

@@ -28,6 +28,7 @@ mod rfc8445_hostile;
 mod rfc8445_nomination;
 mod rfc8445_restart;
 mod rfc8445_roles;
+mod rfc8445_streams;
 mod rfc8489;
 mod rfc8656;
 mod rfc8838;
