@@ -207,6 +207,12 @@ pub enum Event {
         /// The stream, counted from 0.
         stream: u16,
     },
+    /// Two lite agents had a choice of pairs, and ours counts: signal our description again, as an
+    /// offer; the answer to it completes. [RFC 8445 §8.2]
+    OfferNeeded {
+        /// Whose offer it is.
+        agent: AgentId,
+    },
     /// The peer restarted ICE: signal our new description to it.
     RestartedByPeer {
         /// Whose peer it was.

@@ -11,7 +11,7 @@
 //! checklist §6.1 forming, freezing, choosing        consent   §11   consent and keepalives
 //! session        one generation of all that         restart   §9    from one to the next
 //! backup         what is kept beside a selected pair   data   §12   the gates of application data
-//! streams §8.1.2 removing one of several
+//! streams §8.1.2 removing one of several             lite  §8.2  lite toward lite
 //! ```
 
 mod backup;
@@ -20,6 +20,7 @@ mod checklist;
 mod consent;
 mod data;
 mod error;
+mod lite;
 mod local;
 mod nominate;
 mod pair;
@@ -47,6 +48,7 @@ use crate::time::{Instant, earlier};
 use consent::ConsentStep;
 pub(crate) use data::Path;
 pub use error::{CandidateRejected, DescriptionRejected, SendError};
+use lite::LiteChoice;
 pub(crate) use local::{BaseConfig, BaseId};
 use local::{Local, Origin};
 use pair::PairId;
@@ -691,7 +693,8 @@ impl Agent {
         if lists.all(|state| matches!(state, ChecklistState::Failed | ChecklistState::Removed)) {
             return AgentState::Failed;
         }
-        if wanted().all(|component| component.selected.is_some()) {
+        let agreed = session.lite_choice != LiteChoice::Open;
+        if agreed && wanted().all(|component| component.selected.is_some()) {
             return AgentState::Completed;
         }
         if wanted().all(|component| self.sending_pair(component.id, now).is_some()) {

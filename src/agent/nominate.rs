@@ -8,7 +8,6 @@ use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
 use crate::net::ComponentId;
 use crate::time::{Instant, earlier};
 
-use super::consent::Consent;
 use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::session::{ChecklistState, Session};
 use super::{Context, Core};
@@ -224,7 +223,7 @@ impl Session {
 
     /// Makes a nominated pair the selected one, and concludes the component.
     /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-p1] [rfc8445-12.1-2]
-    fn select(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+    pub(super) fn select(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
         let Some(pair) = self.pairs.get_mut(id) else { return };
         if let Some(valid) = &mut pair.valid {
             valid.nominated = true;
@@ -245,21 +244,6 @@ impl Session {
         {
             self.free_at = Some(cx.now + core.config.linger);
         }
-    }
-
-    /// Selects a pair that nobody checks: both sides are lite.
-    pub(super) fn select_lite(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
-        let period = core.config.consent_period;
-        if let Some(pair) = self.pairs.get_mut(id) {
-            pair.state = PairState::Succeeded;
-            pair.valid = Some(Valid {
-                local: pair.local,
-                since: cx.now,
-                nominated: false,
-                consent: Consent::granted(cx.now, period),
-            });
-        }
-        self.select(id, core, cx);
     }
 
     /// Takes all other pairs of the component off the checklist; valid ones are still answered.

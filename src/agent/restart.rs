@@ -166,7 +166,7 @@ impl Agent {
             }
         }
         if self.core.is_lite() && self.session.remote_lite {
-            self.session.pair_lite_with_lite(&mut self.core, cx);
+            self.session.choose_lite(description, &mut self.core, cx);
         }
         self.session.replay_early(&mut self.core, cx);
         self.settle(cx);
@@ -258,24 +258,6 @@ impl Session {
             pair.local = moved(&places, pair.local).unwrap_or(pair.local);
             if let Some(valid) = &mut pair.valid {
                 valid.local = moved(&places, valid.local).unwrap_or(valid.local);
-            }
-        }
-    }
-
-    /// Both sides are lite: nobody checks, and the pairs of equal families are simply used, the
-    /// best one of each component. [rfc8445-6.1.1-3a] [rfc8445-6.1.1-3b]
-    fn pair_lite_with_lite(&mut self, core: &mut super::Core, cx: &mut Context<'_>) {
-        for index in 0..self.components.len() {
-            let Some(component) = self.components.get(index).map(|c| c.id) else { return };
-            let best = self
-                .pairs
-                .iter()
-                .filter(|(_, pair)| pair.component == component)
-                .max_by_key(|(_, pair)| pair.priority)
-                .map(|(id, _)| id);
-            let known = self.component(component).and_then(|known| known.selected);
-            if let Some(best) = best.filter(|best| known != Some(*best)) {
-                self.select_lite(best, core, cx);
             }
         }
     }

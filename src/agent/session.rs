@@ -11,6 +11,7 @@ use crate::net::ComponentId;
 use crate::stun::{ClientTransaction, IntegrityKey, TransactionId};
 use crate::time::Instant;
 
+use super::lite::LiteChoice;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
 use super::remote::{Foundations, RemoteCandidate, RemoteId, RemoteStream};
@@ -154,6 +155,7 @@ pub(super) struct Session {
     /// Whether both sides offered renomination.
     pub(super) renomination: bool,
     pub(super) remote_lite: bool,
+    pub(super) lite_choice: LiteChoice,
     pub(super) nominations: u32,
     pub(super) unverified_packets: u16,
     pub(super) unverified_octets: u32,
@@ -211,6 +213,7 @@ impl Session {
             ta: super::TA_DEFAULT,
             renomination: false,
             remote_lite: false,
+            lite_choice: LiteChoice::default(),
             nominations: 0,
             unverified_packets: 0,
             unverified_octets: 0,

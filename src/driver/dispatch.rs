@@ -86,6 +86,12 @@ impl Core {
                 member.link.nudge();
                 self.tell_candidates(agent);
             }
+            Event::OfferNeeded { agent } => {
+                if let Some(member) = self.members.get_mut(&agent) {
+                    member.negotiation.offer();
+                    member.link.nudge();
+                }
+            }
             // A connection has one stream, and the last one is never removed.
             Event::StreamRemoved { .. } => {}
             Event::RestartRecommended { agent, reason } => {

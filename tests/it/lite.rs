@@ -117,6 +117,72 @@ fn two_lite_agents_use_their_pair_without_a_check() {
     assert!(world.route(left).is_ok() && world.route(right).is_ok());
 }
 
+/// Two lite agents of both families, and the exchange of their first descriptions.
+fn two_of_both_families() -> (World, Party, Party) {
+    let mut world = World::new();
+    let left = world.party(lite(Role::Controlling), &["192.0.2.1:1000", "[2001:db8:1::1]:1000"]);
+    let right = world.party(lite(Role::Controlled), &["192.0.2.2:2000", "[2001:db8:1::2]:2000"]);
+    world.exchange(left, right);
+    (world, left, right)
+}
+
+fn offers_needed(world: &World, party: Party) -> usize {
+    let needed = Event::OfferNeeded { agent: party.agent };
+    world.events_of(party.node).iter().filter(|event| **event == needed).count()
+}
+
+/// [rfc8445-8.2-1] [rfc8445-8.2-2]
+#[test]
+fn two_lite_agents_with_a_choice_complete_when_the_controlling_one_has_told_its_own() {
+    let (mut world, left, right) = two_of_both_families();
+    assert_eq!((offers_needed(&world, left), offers_needed(&world, right)), (1, 0));
+    for (side, remote) in [(left, "[2001:db8:1::2]:2000"), (right, "[2001:db8:1::1]:1000")] {
+        assert_eq!(world.route(side), Ok(addr(remote)), "RFC 6724 prefers IPv6");
+        assert_eq!(world.state(side), AgentState::Connected);
+    }
+    world.run_for(ms(10_000));
+
+    let offer = world.description(left);
+    let [candidate] = &offer.streams[0].candidates[..] else { panic!("one candidate") };
+    assert_eq!(candidate.socket_address(), Some(addr("[2001:db8:1::1]:1000")));
+    assert_eq!(offer.streams[0].remote_candidates, [(1, addr("[2001:db8:1::2]:2000"))]);
+    world.exchange(left, right);
+    for side in [left, right] {
+        assert_eq!(world.state(side), AgentState::Completed);
+    }
+    assert_eq!(offers_needed(&world, left), 1);
+}
+
+/// The peer may rank by other rules. [rfc8445-8.2-2]
+#[test]
+fn the_choice_of_the_controlling_lite_agent_counts() {
+    let (mut world, left, right) = two_of_both_families();
+    let mut offer = world.description(left);
+    offer.streams[0].candidates = vec![host("192.0.2.1:1000", 1)];
+    offer.streams[0].remote_candidates = vec![(1, addr("192.0.2.2:2000"))];
+    offer.streams[0].default_destination = None;
+    world.set_remote(right, &offer);
+    assert_eq!(world.route(right), Ok(addr("192.0.2.1:1000")));
+    assert_eq!(world.state(right), AgentState::Completed);
+}
+
+/// [rfc8839-4.4.2.2-1]
+#[test]
+fn of_two_lite_agents_that_both_chose_the_second_becomes_controlled() {
+    let mut world = World::new();
+    let [left, right] =
+        [["192.0.2.1:1000", "[2001:db8:1::1]:1000"], ["192.0.2.2:2000", "[2001:db8:1::2]:2000"]]
+            .map(|addresses| world.party(lite(Role::Controlling), &addresses));
+    let before = [left, right].map(|side| world.description(side));
+    world.set_remote(right, &before[0]);
+    world.set_remote(left, &before[1]);
+    assert_eq!((offers_needed(&world, left), offers_needed(&world, right)), (1, 1));
+    let choice = world.description(left);
+    world.set_remote(right, &choice);
+    assert_eq!((world.role(left), world.role(right)), (Role::Controlling, Role::Controlled));
+    assert_eq!(world.state(right), AgentState::Completed);
+}
+
 /// [rfc8445-6.1.1-3a]
 #[test]
 fn the_same_description_again_changes_nothing_between_lite_agents() {
