@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use floe::candidate::CandidateKind;
 
-use crate::topology::{Place, Topology};
+use crate::topology::{AddressKind, Interface, Place, Topology};
 use crate::world::rng::Rng;
-use net::{Address, Arrival, Ip, Net, WELL_KNOWN};
+use net::{Address, Arrival, Family, Ip, Net, WELL_KNOWN};
 
 /// How many checks after one another may each teach the other side an address. Where both NATs
 /// give a new address to each destination that goes on for ever, and nothing comes of it.
@@ -142,6 +142,19 @@ fn judge_in_order(topology: &Topology, order: &mut dyn FnMut(&mut Vec<Check>)) -
     }
 }
 
+/// Whether a host opens a socket there: on no deprecated address, and on a temporary one in place of
+/// the stable one beside it.
+fn is_used(interfaces: &[Interface], index: usize) -> bool {
+    let Interface { kind, place } = interfaces[index];
+    let temporary = |other: &Interface| other.kind == AddressKind::V6Temporary;
+    let beside = |other: &Interface| other.place == place && temporary(other);
+    match kind {
+        AddressKind::V6Deprecated => false,
+        AddressKind::V6 => !interfaces.iter().any(beside),
+        AddressKind::V4 | AddressKind::V6Temporary | AddressKind::V6Local => true,
+    }
+}
+
 impl Oracle<'_> {
     /// Grows while anything is learnt.
     fn knowledge(&self) -> usize {
@@ -152,18 +165,20 @@ impl Oracle<'_> {
         self.net.knowledge + self.permissions.len() + of(&self.parties[0]) + of(&self.parties[1])
     }
 
-    /// Finds the bases and candidates of a party. Servers have IPv4 addresses, and relay from both
-    /// families.
+    /// Finds the bases and candidates of a party. Servers have addresses of both families, and
+    /// relay from both.
     fn gather(&mut self, party: usize) {
         let description = &self.net.topology.parties[party];
-        for index in 0..description.interfaces.len() {
+        let used = |index: &usize| is_used(&description.interfaces, *index);
+        for index in (0..description.interfaces.len()).filter(used) {
             let ip = Ip::Interface { party, index };
             let address = Address { ip, port: WELL_KNOWN };
             if !description.relay_only {
                 self.add_base(party, Base { address, relayed: false }, CandidateKind::Host);
             }
-            let stun = description.stun.then_some(Ip::Stun);
-            let turns = description.turns.iter().map(|turn| Ip::Turn(*turn));
+            let family = self.net.family(ip);
+            let stun = description.stun.then_some(Ip::Stun(family));
+            let turns = description.turns.iter().map(|turn| Ip::Turn(*turn, family));
             for server in stun.into_iter().chain(turns) {
                 self.ask(party, address, server);
             }
@@ -171,17 +186,15 @@ impl Oracle<'_> {
     }
 
     fn ask(&mut self, party: usize, from: Address, server: Ip) {
-        let Some(place) = self.net.place(from.ip).filter(|_| self.net.is_v4(from.ip)) else {
-            return;
-        };
+        let Some(place) = self.net.place(from.ip) else { return };
         let to = Address { ip: server, port: WELL_KNOWN };
         let Some(Arrival { from: seen, .. }) = self.net.carry(place, from, to) else { return };
         if !self.net.topology.parties[party].relay_only {
             let kind = CandidateKind::ServerReflexive;
             self.parties[party].candidates.entry(seen).or_insert(kind);
         }
-        if let Ip::Turn(turn) = server {
-            for ip in [server, Ip::Turn6(turn)] {
+        if let Ip::Turn(turn, _) = server {
+            for ip in [Family::V4, Family::V6].map(|family| Ip::Turn(turn, family)) {
                 let port = 1 + self.parties.iter().map(|p| p.bases.len() as u32).sum::<u32>();
                 let base = Base { address: Address { ip, port }, relayed: true };
                 self.add_base(party, base, CandidateKind::Relayed);
@@ -199,7 +212,7 @@ impl Oracle<'_> {
         let remotes: Vec<Address> = self.parties[1 - party].candidates.keys().copied().collect();
         for base in self.parties[party].bases.clone() {
             for remote in &remotes {
-                if self.net.is_v4(base.address.ip) == self.net.is_v4(remote.ip) {
+                if self.net.family(base.address.ip) == self.net.family(remote.ip) {
                     self.parties[party].targets.insert((base, *remote), 0);
                 }
             }
@@ -248,7 +261,7 @@ impl Oracle<'_> {
     }
 
     fn relays(&self, path: &Path) -> usize {
-        let relayed = |address: &Address| matches!(address.ip, Ip::Turn(_) | Ip::Turn6(_));
+        let relayed = |address: &Address| matches!(address.ip, Ip::Turn(..));
         path.bases.iter().filter(|base| relayed(base)).count()
     }
 

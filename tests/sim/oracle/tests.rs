@@ -229,6 +229,18 @@ fn unique_local_addresses_do_not_leave_their_network() {
 }
 
 #[test]
+fn a_deprecated_address_is_not_used() {
+    let mut topology = two(behind(Nat::SYMMETRIC), behind(Nat::SYMMETRIC), [&[], &[]]);
+    v6(&mut topology, AddressKind::V6Deprecated);
+    assert_eq!(judge(&topology).class, Class::None);
+    v6(&mut topology, AddressKind::V6);
+    v6(&mut topology, AddressKind::V6Temporary);
+    let verdict = judge(&topology);
+    assert_eq!((verdict.class, verdict.kinds), (Class::Direct, vec![[(Host, Host); 2]]));
+    assert_eq!(verdict.ahead, [3, 3]);
+}
+
+#[test]
 fn families_do_not_mix() {
     let mut topology = two(INTERNET, INTERNET, [&[], &[]]);
     topology.parties[0].interfaces[0].kind = AddressKind::V6;
