@@ -20,6 +20,8 @@ mod topology;
 #[allow(dead_code, reason = "its users come")]
 mod oracle;
 
+mod matrix;
+
 mod stories {
     mod candidates;
     mod consent;
