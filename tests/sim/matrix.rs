@@ -35,8 +35,13 @@ fn classes(scope: Scope) -> Vec<Network> {
         Depends::Independent => INTERNET,
         other => Network { firewall: Some(other), ..INTERNET },
     };
+    // Each port assignment once: neither helps a path to be found.
+    let ports = match scope {
+        Scope::Endpoint => Ports::Random,
+        Scope::Mapping => Ports::Sequential,
+    };
     let nat = |mapping, filtering| Network {
-        nat: Some(Nat { scope, ..Nat::new(mapping, filtering) }),
+        nat: Some(Nat { scope, ports, ..Nat::new(mapping, filtering) }),
         ..INTERNET
     };
     let nats = ALL.into_iter().flat_map(|m| ALL.into_iter().map(move |f| nat(m, f)));
