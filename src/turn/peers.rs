@@ -485,12 +485,13 @@ impl Peers {
         self.permission(ip).is_some_and(|permission| permission.grant.is_possible(now))
     }
 
-    /// Whose data comes over a channel, from when it was asked for. [rfc8656-12-4]
-    /// [rfc8656-12.6-1] [rfc8656-12.6-p1]
+    /// Whose data comes over a channel, from when it was asked for until the server has forgotten
+    /// it, also if we gave it up before. [rfc8656-12-4] [rfc8656-12.6-1] [rfc8656-12.6-p1]
     pub(super) fn channel_from(&self, now: Instant, number: u16) -> Option<SocketAddr> {
         let channel = self.channel(number)?;
-        let wanted = channel.grant?.is_possible(now) && self.may_receive(now, channel.peer.ip());
-        wanted.then_some(channel.peer)
+        let kept = channel.grant.is_some_and(|grant| grant.is_possible(now));
+        let possible = kept || now + COOL_DOWN < channel.until;
+        (possible && self.may_receive(now, channel.peer.ip())).then_some(channel.peer)
     }
 
     /// Drops those whose family has no relayed address, and returns them: port 0 for all of an

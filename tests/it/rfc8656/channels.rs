@@ -133,6 +133,25 @@ fn neither_number_nor_peer_is_used_otherwise_for_five_minutes() {
     assert_eq!(world.send(fourth, b"x").unwrap()[..2], [0x40, 0]);
 }
 
+/// The server goes on using a channel that we gave up, as when its renewal found no answer.
+/// [rfc8656-12-4]
+#[test]
+fn data_over_a_channel_that_was_given_up_is_heard_until_the_server_has_forgotten_it() {
+    let mut world = World::allocated();
+    let peer = addr("192.0.2.1:5000");
+    world.client.permit(world.now, peer.ip()).unwrap();
+    world.client.bind_channel(world.now, peer).unwrap();
+    world.run(ms(50));
+    world.client.forget(peer);
+    let hello = channel_data(0x4000, 5, b"hello");
+    assert_eq!(world.receive(&hello), None);
+    world.run(ms(590_000));
+    assert_eq!(world.receive(&hello), None);
+    assert_eq!(world.data, [(peer, b"hello".to_vec()), (peer, b"hello".to_vec())]);
+    world.run(ms(20_000));
+    assert_eq!(world.receive(&hello), Some(DropReason::NoPermission));
+}
+
 #[test]
 fn without_a_channel_data_goes_on_in_indications() {
     let mut world = World::allocated();
