@@ -14,13 +14,14 @@
 #[macro_use]
 mod world;
 
-#[allow(dead_code, reason = "its users come")]
 mod topology;
 
 #[allow(dead_code, reason = "its users come")]
 mod oracle;
 
-mod matrix;
+mod scenario;
+
+mod swarm;
 
 mod stories {
     mod candidates;

@@ -155,6 +155,15 @@ impl<'w> Call<'w> {
         move || self.both(|side| side.sendable.contains_key(&ComponentId::FIRST))
     }
 
+    /// How long it took from when both sides knew one another until both could send.
+    pub(crate) fn connected_after(self) -> Option<Duration> {
+        let inner = self.world.inner();
+        let sides = &inner.calls[self.id].sides;
+        let known = sides.iter().map(|side| side.introduced).max().flatten()?;
+        let sendable = sides.iter().map(|side| side.sendable.values().min()).max().flatten()?;
+        Some(sendable.since(known))
+    }
+
     /// Whether both sides know all their candidates.
     pub(crate) fn gathered(self) -> impl Fn() -> bool + use<'w> {
         move || self.both(|side| side.gathered.is_some())

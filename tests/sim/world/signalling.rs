@@ -80,7 +80,24 @@ pub(crate) struct Side {
     waiting: Option<Act>,
     /// The ufrag of the peer's current generation.
     remote_ufrag: Option<String>,
+    /// When it heard of the peer first.
+    pub(crate) introduced: Option<Instant>,
+    /// When it sent an offer that nobody answered yet.
+    pending: Option<Instant>,
+    /// The ufrags of the generations that it signalled, in order.
+    told: Vec<Option<String>>,
+    /// Of each answer of this side: its ufrag, and that of the offer.
+    answered: Vec<[Option<String>; 2]>,
+    /// How many of the peer's generations it heard of: what is older comes too late.
+    newest: usize,
+    /// What arrived before the first offer.
+    early: Vec<Signal>,
 }
+
+/// How long an unanswered offer keeps a side from making another one. [RFC 3264 §4]
+const ANSWER: Duration = Duration::from_secs(8);
+/// How much later a restart is tried again that another one is in the way of.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A call between two hosts.
 pub(crate) struct CallState {
@@ -129,6 +146,12 @@ impl Inner {
             Act::Restart => {
                 let (host, agent) = self.host_and_agent(call, side);
                 let now = self.now;
+                // One offer at a time. [RFC 3264 §4]
+                let pending = self.side(call, side).pending;
+                if pending.is_some_and(|at| now.since(at) < ANSWER) {
+                    self.schedule(now + RETRY, What::Act { call, side, act });
+                    return;
+                }
                 self.new_generation(call, side);
                 if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
                     agent.restart();
@@ -178,9 +201,21 @@ impl Inner {
     }
 
     fn send_description(&mut self, call: usize, side: usize, act: Act) {
+        let now = self.now;
+        if self.side(call, side).state == Some(AgentState::Closed) {
+            return;
+        }
         let description = self.describe(call, side);
         let s = self.side(call, side);
         s.described = true;
+        let own = ufrag(&description, 0);
+        if !s.told.contains(&own) {
+            s.told.push(own.clone());
+        }
+        match act {
+            Act::Answer => s.answered.push([own, s.remote_ufrag.clone()]),
+            _ => s.pending = Some(now),
+        }
         let end = s.gathered.is_some() && description.streams.iter().any(|s| !s.end_of_candidates);
         let end = end.then(|| Signal::End { ufrag: ufrag(&description, 0) });
         let signal = match act {
@@ -210,12 +245,17 @@ impl Inner {
     pub(crate) fn signal_arrives(&mut self, call: usize, side: usize, signal: Signal) {
         let now = self.now;
         self.trace.event(now, format_args!("call {call} side {side} hears"), &signal);
+        let s = self.side(call, side);
+        if s.state == Some(AgentState::Closed) {
+            return;
+        }
+        if s.agent.is_none() && !matches!(signal, Signal::Offer(_)) {
+            s.early.push(signal);
+            return;
+        }
         match signal {
-            Signal::Offer(description) => {
-                self.offer_arrives(call, side, &description);
-                self.describe_when_ready(call, side, Act::Answer);
-            }
-            Signal::Answer(description) => self.description_arrives(call, side, &description),
+            Signal::Offer(description) => self.offer_arrives(call, side, &description),
+            Signal::Answer(description) => self.answer_arrives(call, side, &description),
             Signal::Candidate { stream, ufrag, candidate } => {
                 let (host, agent) = self.host_and_agent(call, side);
                 let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
@@ -238,26 +278,64 @@ impl Inner {
         }
     }
 
-    fn offer_arrives(&mut self, call: usize, side: usize, description: &Description) {
-        if self.side(call, side).agent.is_none() {
-            self.create_agent(call, side);
-        } else if self.side(call, side).remote_ufrag != ufrag(description, 0) {
-            // They restarted, and so shall we.
-            self.new_generation(call, side);
-        }
-        self.description_arrives(call, side, description);
+    /// Which of the peer's generations a description is of; `None` if a newer one is known.
+    fn generation(&mut self, call: usize, side: usize, description: &Description) -> Option<usize> {
+        let told = &self.side(call, 1 - side).told;
+        let ufrag = ufrag(description, 0);
+        let generation = told.iter().position(|known| *known == ufrag).unwrap_or(told.len());
+        (generation >= self.side(call, side).newest).then_some(generation)
     }
 
-    fn description_arrives(&mut self, call: usize, side: usize, description: &Description) {
+    fn offer_arrives(&mut self, call: usize, side: usize, description: &Description) {
+        let Some(generation) = self.generation(call, side, description) else { return };
+        let first = self.side(call, side).agent.is_none();
+        if first {
+            self.create_agent(call, side);
+        }
+        if !self.description_arrives(call, side, description, generation) {
+            return;
+        }
+        self.describe_when_ready(call, side, Act::Answer);
+        for signal in core::mem::take(&mut self.side(call, side).early) {
+            self.signal_arrives(call, side, signal);
+        }
+    }
+
+    /// An answer to another offer than the one of our generation comes too late.
+    fn answer_arrives(&mut self, call: usize, side: usize, description: &Description) {
+        let Some(generation) = self.generation(call, side, description) else { return };
+        let current = ufrag(&self.describe(call, side), 0);
+        let pair = [ufrag(description, 0), current];
+        if self.side(call, 1 - side).answered.contains(&pair) {
+            self.description_arrives(call, side, description, generation);
+        }
+    }
+
+    /// Whether the agent took it.
+    fn description_arrives(
+        &mut self,
+        call: usize,
+        side: usize,
+        description: &Description,
+        generation: usize,
+    ) -> bool {
         let (host, agent) = self.host_and_agent(call, side);
-        self.side(call, side).remote_ufrag = ufrag(description, 0);
         let now = self.now;
         let result = match self.hosts[host].endpoint().agent_mut(now, agent) {
             Some(mut agent) => agent.set_remote_description(description),
-            None => return,
+            None => return false,
         };
-        self.side(call, side).rejected_descriptions.extend(result.err());
+        let s = self.side(call, side);
+        s.pending = None;
+        let taken = result.is_ok();
+        if taken {
+            s.remote_ufrag = ufrag(description, 0);
+            s.newest = generation;
+            s.introduced.get_or_insert(now);
+        }
+        s.rejected_descriptions.extend(result.err());
         self.settle(host);
+        taken
     }
 
     pub(crate) fn agent_event(&mut self, call: usize, side: usize, event: Event) {
@@ -284,6 +362,7 @@ impl Inner {
                 }
             }
             Event::State { state, .. } => s.state = Some(state),
+            Event::RestartedByPeer { .. } => self.new_generation(call, side),
             Event::Sendable { component, .. } => {
                 s.sendable.entry(component).or_insert(now);
             }
