@@ -25,15 +25,20 @@ mod swarm;
 
 mod stories {
     mod candidates;
+    mod clocks;
     mod consent;
     mod determinism;
     mod faults;
+    mod liars;
+    mod links;
+    mod lives;
     mod loss;
     mod meeting;
     mod mutation;
     mod nats;
     mod restarts;
     mod roles;
+    mod routers;
     mod timing;
     mod topology;
     mod turn;

@@ -110,7 +110,8 @@ impl<'w> Stage<'w> {
         if scenario.nagging {
             world.nag();
         }
-        let hosts = hosts.map(|host| host.with_streams(&[scenario.components]));
+        let hosts = hosts
+            .map(|host| host.with_streams(&[scenario.components]).wakes_late(scenario.lateness));
         let mut call = world.call(hosts[0], hosts[1]).signalling(scenario.signalling.delay);
         if scenario.vanilla {
             call = call.vanilla();

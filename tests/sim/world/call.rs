@@ -250,7 +250,7 @@ impl<'w> Call<'w> {
     pub(crate) fn agent_mut<T>(self, host: Host<'_>, touch: impl FnOnce(AgentMut<'_>) -> T) -> T {
         let id = self.read(host, |side| side.agent).expect("the agent exists");
         let mut inner = self.world.inner();
-        let now = inner.now;
+        let now = inner.clock(host.id);
         let agent = inner.hosts[host.id].endpoint().agent_mut(now, id);
         let result = touch(agent.expect("a live agent"));
         inner.settle(host.id);

@@ -8,9 +8,10 @@ use floe::Instant;
 
 use crate::topology::AddressKind;
 use crate::world::nat::filter::{Filter, Timers};
-use crate::world::nat::{Depends, Nat, NatBox};
+use crate::world::nat::{Depends, Nat, NatBox, Reboot};
 use crate::world::network::{INTERNET, Inner, Node, Packet};
 use crate::world::rng::Rng;
+use crate::world::trace::Moment;
 
 /// How long a firewall remembers a packet that left, and one that went back. [RFC 6092 §3.2.3]
 const FIREWALL: Timers = Timers {
@@ -159,8 +160,8 @@ impl Inner {
         assert!(self.zones[inside].gateway.is_none(), "a zone has one way out");
         let id = self.gateways.len();
         let nat = nat.map(|behaviour| {
-            let external = self.new_address(outside, Node::Gateway(id), AddressKind::V4);
-            NatBox::new(behaviour, external, Rng::new(self.seed, &format!("nat {id}")))
+            let externals = self.new_externals(outside, id, behaviour.addresses);
+            NatBox::new(behaviour, externals, Rng::new(self.seed, &format!("nat {id}")))
         });
         let firewall = firewall.map(Filter::new);
         self.gateways.push(Gateway { inside, outside, nat, firewall, blocks_udp });
@@ -169,6 +170,43 @@ impl Inner {
             self.zones[inside].owners.iter().map(|(ip, node)| (*ip, *node)).collect();
         for (ip, node) in known {
             self.own(inside, ip, node);
+        }
+    }
+
+    fn new_externals(&mut self, outside: usize, id: usize, count: u8) -> Vec<IpAddr> {
+        let one = |_| self.new_address(outside, Node::Gateway(id), AddressKind::V4);
+        (0..count.max(1)).map(one).collect()
+    }
+
+    /// The NAT of a gateway, if it has one, forgets all its mappings.
+    pub(crate) fn reboot(&mut self, id: usize, reboot: Reboot) {
+        let outside = self.gateways[id].outside;
+        let Some(mut nat) = self.gateways[id].nat.take() else { return };
+        match reboot {
+            Reboot::SamePorts => nat.reboot_with_same_ports(),
+            Reboot::NewPorts => nat.reboot(),
+            Reboot::NewAddress => {
+                for ip in nat.externals().to_vec() {
+                    self.disown(outside, ip);
+                }
+                let externals = self.new_externals(outside, id, nat.behaviour.addresses);
+                nat.reboot_elsewhere(externals);
+            }
+        }
+        self.gateways[id].nat = Some(nat);
+    }
+
+    /// An ICMP error comes back through the gateways, about a packet from `from` in `zone`.
+    pub(crate) fn icmp(&mut self, mut zone: usize, mut from: SocketAddr, to: SocketAddr) {
+        while !self.zones[zone].owners.contains_key(&to.ip())
+            && let Some(gateway) = self.zones[zone].gateway
+        {
+            let gateway = &mut self.gateways[gateway];
+            if let Some(nat) = gateway.nat.as_mut().filter(|_| from.is_ipv4()) {
+                let Some(external) = nat.icmp(self.now, from, to) else { return };
+                from = external;
+            }
+            zone = gateway.outside;
         }
     }
 
@@ -218,12 +256,13 @@ impl Inner {
                         self.deliver(inside, packet);
                     }
                     None => {
-                        let (now, Packet { from, to, .. }) = (self.now, &packet);
-                        self.trace.packet(now, "filtered", from, to, &packet.octets);
+                        let nodes = [Some(packet.sender), Some(Node::Gateway(id))];
+                        let (now, ends) = (self.now, [packet.from, packet.to]);
+                        self.trace.packet(now, Moment::Filtered, nodes, ends, &packet.octets);
                     }
                 }
             }
-            Some(&Node::Server(id)) => self.server_receives(zone, id, &packet),
+            Some(&Node::Server(id)) => self.server_receives(id, &packet),
             Some(&Node::Turn(id)) => self.turn_receives(id, &packet),
             Some(Node::Nowhere) | None => {}
         }

@@ -13,8 +13,9 @@ use floe::{
 };
 
 use crate::topology::AddressKind;
+use crate::world::driver::Driver;
 use crate::world::guard::{Guard, MAX_STEPS};
-use crate::world::nat::Nat;
+use crate::world::nat::{Nat, Reboot};
 use crate::world::network::{INTERNET, Inner, Node, Packet, What};
 use crate::world::rng::Rng;
 use crate::world::{AnyServer, BEGINNING, Lan, World};
@@ -23,10 +24,10 @@ type EndpointTune = Box<dyn FnOnce(&mut EndpointConfig)>;
 
 /// An address of a host, and the zone that it is in.
 #[derive(Clone, Copy, Debug)]
-struct Interface {
-    ip: IpAddr,
-    zone: usize,
-    kind: AddressKind,
+pub(crate) struct Interface {
+    pub(crate) ip: IpAddr,
+    pub(crate) zone: usize,
+    pub(crate) kind: AddressKind,
 }
 
 /// A host at work.
@@ -39,16 +40,16 @@ pub(crate) struct HostBox {
     pub(crate) unclaimed: usize,
     /// Datagrams sent.
     pub(crate) packets: u64,
-    interfaces: Vec<Interface>,
+    pub(crate) interfaces: Vec<Interface>,
     servers: Vec<Server>,
     /// What it heard of servers.
     pub(crate) gathering: Vec<(Instant, Event)>,
-    streams: Vec<u16>,
+    pub(crate) streams: Vec<u16>,
     tune: Vec<EndpointTune>,
-    sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
-    unplugged: Vec<IpAddr>,
-    bound: BTreeMap<SocketAddr, SocketId>,
-    wake_at: Option<Instant>,
+    pub(crate) sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
+    pub(crate) driver: Driver,
+    pub(crate) bound: BTreeMap<SocketAddr, SocketId>,
+    pub(crate) wake_at: Option<Instant>,
     wake_number: u64,
 }
 
@@ -98,7 +99,7 @@ impl Inner {
             tune(&mut config);
         }
         let seed = Rng::new(self.seed, &format!("endpoint {host}")).octets();
-        let now = self.now;
+        let now = self.clock(host);
         let mut endpoint = Endpoint::new(now, Arc::new(config), seed);
         let h = &mut self.hosts[host];
         let used: Vec<Interface> =
@@ -124,11 +125,12 @@ impl Inner {
     }
 
     pub(crate) fn host_receives(&mut self, host: usize, packet: Packet) {
-        let now = self.now;
+        let Some(packet) = self.is_awake_for(host, packet) else { return };
         let turn = self.is_turn(packet.from);
+        let Some(&socket) = self.hosts[host].bound.get(&packet.to) else { return };
+        self.note_arrival(Node::Host(host), &packet);
+        let now = self.clock(host);
         let h = &mut self.hosts[host];
-        let Some(&socket) = h.bound.get(&packet.to) else { return };
-        self.trace.packet(now, "received", packet.from, packet.to, &packet.octets);
         let path = h.guard.received(now, (socket, packet.from), turn, &packet.octets);
         let received = h.endpoint().handle_datagram(now, socket, packet.from, &packet.octets);
         let delivered = match received {
@@ -139,7 +141,7 @@ impl Inner {
             }
             Received::Handled => None,
             Received::Dropped(reason) => {
-                self.trace.event(now, format_args!("host {host} dropped"), &reason);
+                self.trace.event(self.now, format_args!("host {host} dropped"), &reason);
                 None
             }
         };
@@ -152,17 +154,24 @@ impl Inner {
     }
 
     pub(crate) fn host_unreachable(&mut self, host: usize, socket: SocketId, to: SocketAddr) {
-        let now = self.now;
+        if let Some(&(from, zone)) = self.hosts[host].sockets.get(&socket) {
+            self.icmp(zone, from, to);
+        }
+        if let Some(until) = self.is_asleep(host) {
+            self.schedule(until, What::Unreachable { host, socket, to });
+            return;
+        }
+        let now = self.clock(host);
         self.hosts[host].endpoint().handle_unreachable(now, socket, to);
         self.settle(host);
     }
 
     pub(crate) fn host_wakes(&mut self, host: usize, number: u64) {
-        let now = self.now;
-        let h = &mut self.hosts[host];
-        if h.wake_number != number {
+        if self.hosts[host].wake_number != number || self.oversleeps(host) {
             return;
         }
+        let now = self.clock(host);
+        let h = &mut self.hosts[host];
         h.wake_at = None;
         h.endpoint().handle_timeout(now);
         if self.nagging {
@@ -181,9 +190,10 @@ impl Inner {
         let mut steps = 0;
         let mut buf = [0; 2048];
         loop {
-            let now = self.now;
+            let now = self.clock(host);
+            let latest = self.hosts[host].driver.latest;
             let endpoint = self.hosts[host].endpoint();
-            let due = endpoint.poll_timeout().is_some_and(|at| at <= now);
+            let due = endpoint.poll_timeout().is_some_and(|at| at <= latest);
             let transmit = endpoint.poll_transmit(now, &mut buf);
             let event = endpoint.poll_event();
             if transmit.is_none() && event.is_none() {
@@ -197,7 +207,7 @@ impl Inner {
                 self.transmit(host, &transmit, &buf);
             }
             if let Some(event) = event {
-                self.trace.event(now, format_args!("host {host}"), &event);
+                self.trace.event(self.now, format_args!("host {host}"), &event);
                 self.host_event(host, event);
             }
             steps += 1;
@@ -207,7 +217,7 @@ impl Inner {
     }
 
     fn set_alarm(&mut self, host: usize) {
-        let now = self.now;
+        let now = self.clock(host);
         let nagging = self.nagging;
         let h = &mut self.hosts[host];
         let deadline = h.endpoint().poll_timeout();
@@ -225,6 +235,7 @@ impl Inner {
         h.wake_number += 1;
         let number = h.wake_number;
         if let Some(at) = deadline {
+            let at = self.wakes_at(host, at);
             self.schedule(at, What::Wake { host, number });
         }
     }
@@ -234,7 +245,14 @@ impl Inner {
         h.packets += 1;
         let (from, zone) = h.socket(transmit.socket);
         self.packets += 1;
-        if h.unplugged.contains(&from.ip()) {
+        if h.driver.is_mute(from.ip()) {
+            return;
+        }
+        if h.driver.refuses() {
+            if h.driver.refusals_are_told {
+                let (socket, to) = (transmit.socket, transmit.to);
+                self.schedule(self.now, What::Unreachable { host, socket, to });
+            }
             return;
         }
         let packet = Packet {
@@ -248,13 +266,6 @@ impl Inner {
         self.launch(zone, packet);
     }
 
-    /// Nothing goes out of or into the interface `ip` any more, and nobody is told.
-    pub(crate) fn unplug(&mut self, host: usize, ip: IpAddr) {
-        let h = &mut self.hosts[host];
-        h.bound.retain(|address, _| address.ip() != ip);
-        h.unplugged.push(ip);
-    }
-
     /// Sends application data if the agent lets it pass.
     pub(crate) fn send_data(
         &mut self,
@@ -263,7 +274,7 @@ impl Inner {
         component: ComponentId,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        let now = self.now;
+        let now = self.clock(host);
         let mut buf = vec![0; HEADROOM + payload.len() + TAILROOM];
         let range = HEADROOM..HEADROOM + payload.len();
         buf[range.clone()].copy_from_slice(payload);
@@ -285,6 +296,17 @@ impl Inner {
         if matches!(event, Event::Gathered { .. } | Event::GatheringFailed { .. }) {
             let now = self.now;
             self.hosts[host].gathering.push((now, event.clone()));
+        }
+        match &event {
+            Event::State { state, .. } => {
+                self.trace.note(self.now, Node::Host(host), format_args!("{state:?}"))
+            }
+            Event::Selected { pair, .. } => {
+                let (local, remote) = (pair.local.address, pair.remote.address);
+                let what = format_args!("selects {local} - {remote}");
+                self.trace.note(self.now, Node::Host(host), what);
+            }
+            _ => {}
         }
         let agent = match &event {
             Event::LocalCandidate { agent, .. }
@@ -315,6 +337,7 @@ impl<'w> Host<'w> {
     pub(crate) fn offline(world: &'w World) -> Self {
         let mut inner = world.inner();
         let id = inner.hosts.len();
+        let driver = Driver::new(Rng::new(inner.seed, &format!("driver {id}")));
         inner.hosts.push(HostBox {
             endpoint: None,
             guard: Guard::default(),
@@ -327,7 +350,7 @@ impl<'w> Host<'w> {
             streams: vec![1],
             tune: Vec::new(),
             sockets: BTreeMap::new(),
-            unplugged: Vec::new(),
+            driver,
             bound: BTreeMap::new(),
             wake_at: None,
             wake_number: 0,
@@ -418,14 +441,17 @@ impl<'w> Host<'w> {
         self.world.inner().hosts[self.id].interfaces.iter().map(|i| i.ip).collect()
     }
 
-    /// The NATs in front of the host forget all their mappings.
+    /// The NATs in front of the host forget all their mappings, and give new ports.
     pub(crate) fn reboot_nats(self) {
+        self.nats_reboot(Reboot::NewPorts);
+    }
+
+    /// The NATs in front of the host's first interface forget all their mappings.
+    pub(crate) fn nats_reboot(self, reboot: Reboot) {
         let mut inner = self.world.inner();
         let zone = inner.hosts[self.id].interfaces[0].zone;
         for gateway in inner.gateways_from(zone) {
-            if let Some(nat) = &mut inner.gateways[gateway].nat {
-                nat.reboot();
-            }
+            inner.reboot(gateway, reboot);
         }
     }
 

@@ -1,6 +1,9 @@
 //! The world as stories see it: its clock jumps to whatever comes next.
 
 pub(crate) mod call;
+pub(crate) mod capture;
+pub(crate) mod chart;
+pub(crate) mod driver;
 pub(crate) mod gateway;
 pub(crate) mod guard;
 pub(crate) mod host;
@@ -190,6 +193,13 @@ impl World {
         let (a, b) = (a.into(), b.into());
         self.link(a, b, |link| link.cut = false);
         self.link(b, a, |link| link.cut = false);
+    }
+
+    /// Holds back what the two send to one another, and lets it all arrive when `time` is over.
+    pub(crate) fn clog(&self, a: impl Into<Node>, b: impl Into<Node>, time: Duration) {
+        let (a, b, until) = (a.into(), b.into(), self.inner().now + time);
+        self.link(a, b, |link| link.clogged_until = Some(until));
+        self.link(b, a, |link| link.clogged_until = Some(until));
     }
 
     /// Shows every packet to `hook`, which decides about it.

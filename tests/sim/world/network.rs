@@ -1,7 +1,7 @@
 //! The network: a heap of things to come, and the places that packets travel between.
 
-use core::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use core::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
 use floe::{Instant, SocketId};
@@ -12,7 +12,7 @@ use crate::world::host::HostBox;
 use crate::world::link::{Links, Passage};
 use crate::world::signalling::{Act, CallState, Signal};
 use crate::world::stun_server::StunServer;
-use crate::world::trace::Trace;
+use crate::world::trace::{Moment, Trace};
 use crate::world::turn_server::{Out, TurnServer};
 
 /// The public Internet's zone.
@@ -62,13 +62,17 @@ pub(crate) enum What {
     Signal { call: usize, to: usize, signal: Signal },
     Act { call: usize, side: usize, act: Act },
     Wake { host: usize, number: u64 },
+    Thaw { host: usize },
 }
 
 impl What {
     /// What happens first at one instant: packets are read before timers fire.
     fn rank(&self) -> u8 {
         match self {
-            Self::Arrive { .. } | Self::Launch { .. } | Self::Unreachable { .. } => 0,
+            Self::Arrive { .. }
+            | Self::Launch { .. }
+            | Self::Unreachable { .. }
+            | Self::Thaw { .. } => 0,
             Self::Signal { .. } | Self::Act { .. } => 1,
             Self::Wake { .. } => 2,
         }
@@ -94,9 +98,42 @@ pub(crate) struct Inner {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) zones: Vec<Zone>,
     pub(crate) addresses: u32,
-    queue: BinaryHeap<Reverse<(Instant, u8, u64)>>,
-    agenda: BTreeMap<u64, What>,
+    agenda: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
+}
+
+/// What is to happen, and when: earlier ones first, then by rank, then as they were scheduled.
+struct Entry {
+    at: Instant,
+    rank: u8,
+    number: u64,
+    what: What,
+}
+
+impl Entry {
+    const fn key(&self) -> (Instant, u8, u64) {
+        (self.at, self.rank, self.number)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 impl Inner {
@@ -117,8 +154,7 @@ impl Inner {
             gateways: Vec::new(),
             zones: vec![Zone::default()],
             addresses: 0,
-            queue: BinaryHeap::new(),
-            agenda: BTreeMap::new(),
+            agenda: BinaryHeap::new(),
             sequence: 0,
         }
     }
@@ -126,25 +162,25 @@ impl Inner {
     pub(crate) fn schedule(&mut self, at: Instant, what: What) {
         let number = self.sequence;
         self.sequence += 1;
-        self.queue.push(Reverse((at.max(self.now), what.rank(), number)));
-        self.agenda.insert(number, what);
+        let (at, rank) = (at.max(self.now), what.rank());
+        self.agenda.push(Reverse(Entry { at, rank, number, what }));
     }
 
     /// Jumps to the next thing, unless it is later than `end`.
     pub(crate) fn step(&mut self, end: Instant) -> bool {
-        let Some(&Reverse((at, _, number))) = self.queue.peek() else { return false };
-        if at > end {
+        if self.agenda.peek().is_none_or(|Reverse(next)| next.at > end) {
             return false;
         }
-        self.queue.pop();
-        self.now = at;
-        match self.agenda.remove(&number).expect("scheduled once") {
+        let Some(Reverse(next)) = self.agenda.pop() else { return false };
+        self.now = next.at;
+        match next.what {
             What::Arrive { zone, packet } => self.deliver(zone, packet),
             What::Launch { packet } => self.launch(INTERNET, packet),
             What::Unreachable { host, socket, to } => self.host_unreachable(host, socket, to),
             What::Signal { call, to, signal } => self.signal_arrives(call, to, signal),
             What::Act { call, side, act } => self.act(call, side, act),
             What::Wake { host, number } => self.host_wakes(host, number),
+            What::Thaw { host } => self.host_thaws(host),
         }
         true
     }
@@ -152,11 +188,14 @@ impl Inner {
     /// Sends a datagram off: out through the NATs to the zone that knows its destination, and
     /// over the link.
     pub(crate) fn launch(&mut self, zone: usize, mut packet: Packet) {
-        let (from, to) = (packet.from, packet.to);
-        self.trace.packet(self.now, "sent", from, to, &packet.octets);
-        let Some(zone) = self.leave(zone, &mut packet) else { return };
+        let (now, ends) = (self.now, [packet.from, packet.to]);
+        let sender = Some(packet.sender);
+        self.trace.packet(now, Moment::Sent, [sender, None], ends, &packet.octets);
+        let Some(zone) = self.leave(zone, &mut packet) else {
+            self.trace.packet(now, Moment::Filtered, [sender, None], ends, &packet.octets);
+            return;
+        };
         packet.toward = self.destination(zone, packet.to);
-        let now = self.now;
         for hook in &mut self.hooks {
             match hook(now, &packet) {
                 Fate::Pass => {}
@@ -168,14 +207,18 @@ impl Inner {
                 Fate::Replace(octets) => packet.octets = octets,
             }
         }
-        match self.links.pass(packet.sender, packet.toward, &mut packet.octets) {
-            Passage::Arrives(times) => {
-                for after in times {
+        match self.links.pass(now, packet.sender, packet.toward, &mut packet.octets) {
+            Passage::Arrives(after, again) => {
+                if let Some(again) = again {
                     let packet = packet.clone();
-                    self.schedule(now + after, What::Arrive { zone, packet });
+                    self.schedule(now + again, What::Arrive { zone, packet });
                 }
+                self.schedule(now + after, What::Arrive { zone, packet });
             }
-            Passage::Lost => self.trace.packet(now, "lost", from, to, &packet.octets),
+            Passage::Lost => {
+                let nodes = [sender, packet.toward];
+                self.trace.packet(now, Moment::Lost, nodes, ends, &packet.octets);
+            }
             Passage::Bounces(after) => {
                 if let (Node::Host(host), Some((socket, to))) = (packet.sender, packet.origin) {
                     self.schedule(now + after, What::Unreachable { host, socket, to });
@@ -184,27 +227,29 @@ impl Inner {
         }
     }
 
-    pub(crate) fn server_receives(&mut self, zone: usize, id: usize, packet: &Packet) {
+    pub(crate) fn server_receives(&mut self, id: usize, packet: &Packet) {
+        self.note_arrival(Node::Server(id), packet);
         let server = &mut self.servers[id];
         if !server.addresses.contains(&packet.to) {
             return;
         }
-        let Some((after, octets)) = server.answer(packet.from, &packet.octets) else { return };
-        let (from, to) = (packet.to, packet.from);
-        self.trace.packet(self.now, "answer", from, to, &octets);
-        let sender = Node::Server(id);
-        let toward = self.destination(zone, to);
-        let mut reply = Packet { from, to, octets, sender, origin: None, toward };
-        if let Passage::Arrives(times) = self.links.pass(sender, toward, &mut reply.octets) {
-            for delay in times {
-                let packet = reply.clone();
-                self.schedule(self.now + after + delay, What::Arrive { zone, packet });
-            }
+        let answers = server.answer(packet.from, packet.to, &packet.octets);
+        for Out { after, from, to, octets } in answers {
+            let sender = Node::Server(id);
+            let packet = Packet { from, to, octets, sender, origin: None, toward: None };
+            self.schedule(self.now + after, What::Launch { packet });
         }
+    }
+
+    /// Traces a datagram that arrived.
+    pub(crate) fn note_arrival(&mut self, node: Node, packet: &Packet) {
+        let (nodes, ends) = ([Some(packet.sender), Some(node)], [packet.from, packet.to]);
+        self.trace.packet(self.now, Moment::Received, nodes, ends, &packet.octets);
     }
 
     pub(crate) fn turn_receives(&mut self, id: usize, packet: &Packet) {
         let now = self.now;
+        self.note_arrival(Node::Turn(id), packet);
         let out = self.turns[id].receives(now, packet.from, packet.to, &packet.octets);
         self.turn_sends(id, out);
     }

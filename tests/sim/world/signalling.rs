@@ -137,6 +137,10 @@ impl Inner {
     }
 
     pub(crate) fn act(&mut self, call: usize, side: usize, act: Act) {
+        if let Some(until) = self.is_asleep(self.calls[call].sides[side].host) {
+            self.schedule(until, What::Act { call, side, act });
+            return;
+        }
         match act {
             Act::Start => {
                 self.create_agent(call, side);
@@ -145,13 +149,13 @@ impl Inner {
             Act::Offer | Act::Answer => self.send_description(call, side, act),
             Act::Restart => {
                 let (host, agent) = self.host_and_agent(call, side);
-                let now = self.now;
                 // One offer at a time. [RFC 3264 §4]
                 let pending = self.side(call, side).pending;
-                if pending.is_some_and(|at| now.since(at) < ANSWER) {
-                    self.schedule(now + RETRY, What::Act { call, side, act });
+                if pending.is_some_and(|at| self.now.since(at) < ANSWER) {
+                    self.schedule(self.now + RETRY, What::Act { call, side, act });
                     return;
                 }
+                let now = self.clock(host);
                 self.new_generation(call, side);
                 if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
                     agent.restart();
@@ -164,7 +168,8 @@ impl Inner {
     }
 
     fn create_agent(&mut self, call: usize, side: usize) {
-        let now = self.now;
+        let host = self.side(call, side).host;
+        let now = self.clock(host);
         let vanilla = self.calls[call].vanilla;
         let s = self.side(call, side);
         let role = if side == 0 { Role::Controlling } else { Role::Controlled };
@@ -175,7 +180,6 @@ impl Inner {
         for tune in &s.tune {
             tune(&mut config);
         }
-        let host = s.host;
         self.power_on(host);
         self.hosts[host].guard.lite |= config.mode == Mode::Lite;
         let agent = self.hosts[host].endpoint().add_agent(now, config);
@@ -243,8 +247,12 @@ impl Inner {
     }
 
     pub(crate) fn signal_arrives(&mut self, call: usize, side: usize, signal: Signal) {
-        let now = self.now;
-        self.trace.event(now, format_args!("call {call} side {side} hears"), &signal);
+        let host = self.side(call, side).host;
+        if let Some(until) = self.is_asleep(host) {
+            self.schedule(until, What::Signal { call, to: side, signal });
+            return;
+        }
+        self.trace.event(self.now, format_args!("call {call} side {side} hears"), &signal);
         let s = self.side(call, side);
         if s.state == Some(AgentState::Closed) {
             return;
@@ -253,6 +261,7 @@ impl Inner {
             s.early.push(signal);
             return;
         }
+        let now = self.clock(host);
         match signal {
             Signal::Offer(description) => self.offer_arrives(call, side, &description),
             Signal::Answer(description) => self.answer_arrives(call, side, &description),
@@ -320,7 +329,7 @@ impl Inner {
         generation: usize,
     ) -> bool {
         let (host, agent) = self.host_and_agent(call, side);
-        let now = self.now;
+        let (since, now) = (self.now, self.clock(host));
         let result = match self.hosts[host].endpoint().agent_mut(now, agent) {
             Some(mut agent) => agent.set_remote_description(description),
             None => return false,
@@ -331,7 +340,7 @@ impl Inner {
         if taken {
             s.remote_ufrag = ufrag(description, 0);
             s.newest = generation;
-            s.introduced.get_or_insert(now);
+            s.introduced.get_or_insert(since);
         }
         s.rejected_descriptions.extend(result.err());
         self.settle(host);

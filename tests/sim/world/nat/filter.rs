@@ -42,6 +42,10 @@ impl Use {
         }
     }
 
+    pub(crate) const fn last(self) -> Instant {
+        self.at
+    }
+
     /// The first packet from outside starts the longer timer, whoever refreshes it later.
     pub(crate) fn heard(&mut self, now: Instant, timers: &Timers) {
         let assured_now = !self.replied && timers.assured > timers.unreplied;
@@ -107,5 +111,21 @@ impl Filter {
         };
         session.heard(now, timers);
         true
+    }
+
+    /// Whether something was sent to `peer` lately.
+    pub(crate) fn knows(
+        &self,
+        now: Instant,
+        timers: &Timers,
+        from: SocketAddr,
+        peer: SocketAddr,
+    ) -> bool {
+        let session = self.sent.get(&(from, key(self.filtering, peer)));
+        session.is_some_and(|session| session.is_alive(now, timers))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.sent.clear();
     }
 }
