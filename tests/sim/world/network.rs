@@ -107,7 +107,8 @@ struct Entry {
     at: Instant,
     rank: u8,
     number: u64,
-    what: What,
+    /// Apart, so that the heap moves little.
+    what: Box<What>,
 }
 
 impl Entry {
@@ -163,6 +164,7 @@ impl Inner {
         let number = self.sequence;
         self.sequence += 1;
         let (at, rank) = (at.max(self.now), what.rank());
+        let what = Box::new(what);
         self.agenda.push(Reverse(Entry { at, rank, number, what }));
     }
 
@@ -173,7 +175,7 @@ impl Inner {
         }
         let Some(Reverse(next)) = self.agenda.pop() else { return false };
         self.now = next.at;
-        match next.what {
+        match *next.what {
             What::Arrive { zone, packet } => self.deliver(zone, packet),
             What::Launch { packet } => self.launch(INTERNET, packet),
             What::Unreachable { host, socket, to } => self.host_unreachable(host, socket, to),
