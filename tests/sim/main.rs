@@ -39,6 +39,7 @@ mod stories {
     mod restarts;
     mod roles;
     mod routers;
+    mod signals;
     mod timing;
     mod topology;
     mod turn;

@@ -13,6 +13,8 @@ use floe::{Agent, AgentMut, AgentState, ComponentId, Event, Instant, SendError};
 
 use crate::world::host::Host;
 use crate::world::network::{INTERNET, What};
+use crate::world::rates::Rates;
+use crate::world::rng::Rng;
 use crate::world::signalling::{Act, CallState, Delivery, Side, Signal};
 use crate::world::{BEGINNING, World};
 
@@ -27,6 +29,7 @@ impl<'w> Call<'w> {
     pub(crate) fn new(world: &'w World, left: Host<'w>, right: Host<'w>) -> Self {
         let mut inner = world.inner();
         let id = inner.calls.len();
+        let rng = Rng::new(inner.seed, &format!("signalling {id}"));
         let sides = [Side::of(left.id), Side::of(right.id)];
         inner.calls.push(CallState {
             sides,
@@ -34,11 +37,22 @@ impl<'w> Call<'w> {
             vanilla: false,
             restarts: true,
             hook: None,
+            rates: Rates::default(),
+            away_until: BEGINNING,
+            rng,
         });
         let now = inner.now;
         inner.schedule(now, What::Act { call: id, side: 0, act: Act::Start });
         drop(inner);
         Self { world, id }
+    }
+
+    pub(crate) fn change_call(self, change: impl FnOnce(&mut CallState)) {
+        change(&mut self.world.inner().calls[self.id]);
+    }
+
+    pub(crate) fn now(self) -> Instant {
+        self.world.inner().now
     }
 
     fn side_of(self, host: Host<'_>) -> usize {

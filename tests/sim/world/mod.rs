@@ -10,6 +10,7 @@ pub(crate) mod host;
 pub(crate) mod link;
 pub(crate) mod nat;
 pub(crate) mod network;
+pub(crate) mod rates;
 pub(crate) mod rng;
 pub(crate) mod signalling;
 pub(crate) mod stun_server;

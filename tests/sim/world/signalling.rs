@@ -13,6 +13,8 @@ use floe::{
 
 use crate::world::guard::Path;
 use crate::world::network::{Inner, What};
+use crate::world::rates::Rates;
+use crate::world::rng::Rng;
 
 /// A message from one side to the other.
 #[derive(Clone, Debug)]
@@ -108,6 +110,10 @@ pub(crate) struct CallState {
     /// Whether a recommended restart is done.
     pub(crate) restarts: bool,
     pub(crate) hook: Option<SignalHook>,
+    pub(crate) rates: Rates,
+    /// Until when the server of the signalling keeps what it is to pass on.
+    pub(crate) away_until: Instant,
+    pub(crate) rng: Rng,
 }
 
 impl Side {
@@ -239,10 +245,12 @@ impl Inner {
             Some(hook) => hook(side, &signal),
             None => vec![Duration::ZERO],
         };
-        let at = self.now + c.delay;
-        for more in times {
+        let drawn = c.rates.draw(&mut c.rng, side, &signal);
+        let at = self.now.max(c.away_until) + c.delay;
+        for (more, still_more) in times.iter().flat_map(|a| drawn.iter().map(move |b| (*a, *b))) {
             let signal = signal.clone();
-            self.schedule(at + more, What::Signal { call, to: 1 - side, signal });
+            let at = at + more + still_more;
+            self.schedule(at, What::Signal { call, to: 1 - side, signal });
         }
     }
 

@@ -1,0 +1,72 @@
+//! Signalling that is slow, out of order, lossy, repetitive, or away.
+
+use crate::world::call::Call;
+use crate::world::nat::Nat;
+use crate::world::rates::Rates;
+use crate::world::{Seed, World, millis, secs};
+
+/// A call whose messages travel like this, and what is to be seen of it.
+fn call_with(seed: u64, rates: Rates, look: impl FnOnce(&World, Call<'_>)) {
+    let world = World::new(Seed(seed));
+    let stun = world.stun("192.0.2.1:3478");
+    let hosts = [0, 1].map(|_| world.host().behind(Nat::PORT_RESTRICTED).using(stun));
+    let call = world.call(hosts[0], hosts[1]).signals(rates);
+    world.run_until(call.completed(), secs(120));
+    look(&world, call);
+}
+
+/// Both restart at the same time, and meet anew.
+fn restarts(world: &World, call: Call<'_>) {
+    for host in call.hosts() {
+        call.restart(host);
+    }
+    world.run_for(secs(120));
+    assert!(call.completed()() && call.agree(), "{:?}", call.hosts().map(|h| call.states(h)));
+}
+
+#[test]
+fn an_answer_that_takes_half_a_minute_is_waited_for() {
+    let Seed(seed) = seed!();
+    for delay in [[secs(30), secs(0)], [secs(0), secs(30)], [secs(15), secs(5)]] {
+        let rates = Rates { delay, ..Rates::default() };
+        call_with(seed, rates, |_, call| assert!(call.agree()));
+    }
+}
+
+#[test]
+fn restarts_that_cross_end_in_one_session() {
+    let Seed(seed) = seed!();
+    for n in 0..20 {
+        let jitter = millis(20 * n);
+        let rates = Rates { delay: [millis(50); 2], jitter, ..Rates::default() };
+        call_with(seed ^ n, rates, restarts);
+    }
+}
+
+#[test]
+fn messages_that_are_lost_late_repeated_or_stale_end_no_call() {
+    let Seed(seed) = seed!();
+    let fine = Rates { delay: [millis(50); 2], ..Rates::default() };
+    let bad = [
+        Rates { loss: 0.3, ..fine },
+        Rates { duplicate: 1.0, jitter: millis(500), ..fine },
+        Rates { late: secs(3), ..fine },
+        Rates { stale: (1.0, secs(20)), ..fine },
+        Rates { endless: true, ..fine },
+    ];
+    for (rates, n) in bad.into_iter().zip(0..) {
+        call_with(seed ^ n, rates, restarts);
+    }
+}
+
+#[test]
+fn what_a_server_that_is_away_keeps_arrives_when_it_is_back() {
+    let Seed(seed) = seed!();
+    call_with(seed, Rates::default(), |world, call| {
+        let [left, _] = call.hosts();
+        call.signalling_is_away(secs(20));
+        call.restart(left);
+        world.run_for(secs(30));
+        assert!(call.completed()() && call.agree());
+    });
+}
