@@ -450,7 +450,10 @@ impl Agent {
         }
         match remote.add(stream, candidate, &config, foundations)? {
             Added::New(id) => self.session.pair_remote(id, &mut self.core, cx.now),
-            Added::Relabelled(id) => self.session.reclassify(id, &self.core),
+            Added::Relabelled(id) => {
+                self.session.reclassify(id, &self.core);
+                self.session.pair_remote(id, &mut self.core, cx.now);
+            }
             Added::Duplicate => {}
         }
         self.settle(cx);

@@ -90,7 +90,8 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) enum Added {
     /// It is new: pair it.
     New(RemoteId),
-    /// It was peer-reflexive until now, and keeps its pairs. [rfc8838-11-2]
+    /// It was peer-reflexive until now, and keeps its pairs; pair it with the bases that no check
+    /// came to. [rfc8838-11-2]
     Relabelled(RemoteId),
     /// It is known already. [rfc8840-4.4-14]
     Duplicate,

@@ -155,13 +155,13 @@ impl Agent {
             remote.ended |= section.end_of_candidates;
             remote.complete |= remote.ended || !description.options.trickle;
         }
-        for remote in relabelled {
-            self.session.reclassify(remote, &self.core);
+        for remote in &relabelled {
+            self.session.reclassify(*remote, &self.core);
         }
         if first {
             self.session.form_checklists(&self.core);
         } else {
-            for remote in added {
+            for remote in added.into_iter().chain(relabelled) {
                 self.session.pair_remote(remote, &mut self.core, cx.now);
             }
         }

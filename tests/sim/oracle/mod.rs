@@ -9,13 +9,13 @@ mod net;
 mod tests;
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use floe::candidate::CandidateKind;
 
-use crate::topology::{Place, Topology};
+use crate::topology::{AddressKind, Interface, Place, Topology};
 use crate::world::rng::Rng;
-use net::{Address, Arrival, Ip, Net, WELL_KNOWN};
+use net::{Address, Arrival, Family, Ip, Net, WELL_KNOWN};
 
 /// How many checks after one another may each teach the other side an address. Where both NATs
 /// give a new address to each destination that goes on for ever, and nothing comes of it.
@@ -41,13 +41,34 @@ pub(crate) struct Verdict {
     pub(crate) kinds: Vec<[Kinds; 2]>,
     /// How many pairs each party may have to check before one of this class.
     pub(crate) ahead: [usize; 2],
+    /// Whether all of a party's first checks may be in vain, as the other side's NAT lets nothing in
+    /// before its own: then nothing but sending them again helps.
+    pub(crate) repeats: bool,
 }
+
+/// What the first retransmission waits for. [RFC 8445 §14.3]
+const RTO: Duration = Duration::from_millis(500);
 
 impl Verdict {
     /// Whether some path of the class consists of signalled candidates alone.
     pub(crate) fn is_signalled(&self) -> bool {
         let learnt = |kinds: &Kinds| kinds.1 == CandidateKind::PeerReflexive;
         self.kinds.iter().any(|sides| !sides.iter().any(learnt))
+    }
+
+    /// Whether both parties may see a pair as these types: where a check told a party of its own
+    /// reflexive address before a server did, both call it peer-reflexive.
+    pub(crate) fn admits(&self, found: &[Kinds; 2]) -> bool {
+        let fits = |known: CandidateKind, found: CandidateKind| {
+            let early = CandidateKind::PeerReflexive;
+            known == found || known == CandidateKind::ServerReflexive && found == early
+        };
+        let consistent = found[0] == (found[1].1, found[1].0);
+        consistent
+            && self
+                .kinds
+                .iter()
+                .any(|[known, _]| fits(known.0, found[0].0) && fits(known.1, found[0].1))
     }
 
     /// The time within which both parties may send once both know all candidates of each other,
@@ -62,7 +83,8 @@ impl Verdict {
         // Over each relay it is one more way, and a permission has to be asked for.
         let trips = 2 + u32::from(!self.is_signalled());
         let ahead = self.ahead.into_iter().max().unwrap_or(0) as u32;
-        Some(ta * ahead + rtt * (1 + relays) * trips + rtt * relays)
+        let repeat = if self.repeats { RTO } else { Duration::ZERO };
+        Some(ta * ahead + rtt * (1 + relays) * trips + rtt * relays + repeat)
     }
 }
 
@@ -113,36 +135,70 @@ pub(crate) fn judge_at_random(topology: &Topology, rng: &mut Rng) -> Verdict {
 type Check = (usize, Base, Address);
 
 fn judge_in_order(topology: &Topology, order: &mut dyn FnMut(&mut Vec<Check>)) -> Verdict {
-    let mut oracle = Oracle {
-        net: Net::new(topology),
-        parties: [Party::default(), Party::default()],
-        permissions: BTreeSet::new(),
-    };
-    for party in [0, 1] {
-        oracle.gather(party);
-    }
-    for party in [0, 1] {
-        oracle.pair(party);
-    }
+    let mut oracle = Oracle::new(topology);
     loop {
         let before = oracle.knowledge();
-        let mut checks: Vec<Check> = [0, 1]
-            .into_iter()
-            .flat_map(|party| {
-                oracle.parties[party].targets.keys().map(move |(base, to)| (party, *base, *to))
-            })
-            .collect();
+        let mut checks: Vec<Check> = [0, 1].into_iter().flat_map(|p| oracle.checks(p)).collect();
         order(&mut checks);
         for (party, base, to) in checks {
             oracle.check(party, base, to);
         }
         if oracle.knowledge() == before {
-            return oracle.verdict();
+            break;
         }
+    }
+    let mut verdict = oracle.verdict();
+    verdict.repeats = [0, 1].into_iter().any(|first| once(topology, first) != verdict.class);
+    verdict
+}
+
+/// The class that is had if the party `first` sends all its checks before the other one does, and
+/// nobody sends any again but in answer to the other side's.
+fn once(topology: &Topology, first: usize) -> Class {
+    let mut oracle = Oracle::new(topology);
+    let mut queue: VecDeque<Check> = oracle.checks(first).into();
+    queue.extend(oracle.checks(1 - first));
+    let mut sent: BTreeMap<Check, u32> = BTreeMap::new();
+    while let Some((party, base, to)) = queue.pop_front() {
+        let Some(triggered) = oracle.check(party, base, to) else { continue };
+        let times = sent.entry(triggered).or_insert(0);
+        *times += 1;
+        if *times <= CHAIN {
+            queue.push_back(triggered);
+        }
+    }
+    oracle.verdict().class
+}
+
+/// Whether a host opens a socket there: on no deprecated address, and on a temporary one in place of
+/// the stable one beside it.
+fn is_used(interfaces: &[Interface], index: usize) -> bool {
+    let Interface { kind, place } = interfaces[index];
+    let temporary = |other: &Interface| other.kind == AddressKind::V6Temporary;
+    let beside = |other: &Interface| other.place == place && temporary(other);
+    match kind {
+        AddressKind::V6Deprecated => false,
+        AddressKind::V6 => !interfaces.iter().any(beside),
+        AddressKind::V4 | AddressKind::V6Temporary | AddressKind::V6Local => true,
     }
 }
 
-impl Oracle<'_> {
+impl<'t> Oracle<'t> {
+    /// Both parties know all candidates of each other, and checked none.
+    fn new(topology: &'t Topology) -> Self {
+        let parties = [Party::default(), Party::default()];
+        let mut oracle = Self { net: Net::new(topology), parties, permissions: BTreeSet::new() };
+        oracle.gather(0);
+        oracle.gather(1);
+        oracle.pair(0);
+        oracle.pair(1);
+        oracle
+    }
+
+    fn checks(&self, party: usize) -> Vec<Check> {
+        self.parties[party].targets.keys().map(|(base, to)| (party, *base, *to)).collect()
+    }
+
     /// Grows while anything is learnt.
     fn knowledge(&self) -> usize {
         let of = |party: &Party| {
@@ -152,18 +208,20 @@ impl Oracle<'_> {
         self.net.knowledge + self.permissions.len() + of(&self.parties[0]) + of(&self.parties[1])
     }
 
-    /// Finds the bases and candidates of a party. Servers have IPv4 addresses, and relay from both
-    /// families.
+    /// Finds the bases and candidates of a party. Servers have addresses of both families, and
+    /// relay from both.
     fn gather(&mut self, party: usize) {
         let description = &self.net.topology.parties[party];
-        for index in 0..description.interfaces.len() {
+        let used = |index: &usize| is_used(&description.interfaces, *index);
+        for index in (0..description.interfaces.len()).filter(used) {
             let ip = Ip::Interface { party, index };
             let address = Address { ip, port: WELL_KNOWN };
             if !description.relay_only {
                 self.add_base(party, Base { address, relayed: false }, CandidateKind::Host);
             }
-            let stun = description.stun.then_some(Ip::Stun);
-            let turns = description.turns.iter().map(|turn| Ip::Turn(*turn));
+            let family = self.net.family(ip);
+            let stun = description.stun.then_some(Ip::Stun(family));
+            let turns = description.turns.iter().map(|turn| Ip::Turn(*turn, family));
             for server in stun.into_iter().chain(turns) {
                 self.ask(party, address, server);
             }
@@ -171,17 +229,15 @@ impl Oracle<'_> {
     }
 
     fn ask(&mut self, party: usize, from: Address, server: Ip) {
-        let Some(place) = self.net.place(from.ip).filter(|_| self.net.is_v4(from.ip)) else {
-            return;
-        };
+        let Some(place) = self.net.place(from.ip) else { return };
         let to = Address { ip: server, port: WELL_KNOWN };
         let Some(Arrival { from: seen, .. }) = self.net.carry(place, from, to) else { return };
         if !self.net.topology.parties[party].relay_only {
             let kind = CandidateKind::ServerReflexive;
             self.parties[party].candidates.entry(seen).or_insert(kind);
         }
-        if let Ip::Turn(turn) = server {
-            for ip in [server, Ip::Turn6(turn)] {
+        if let Ip::Turn(turn, _) = server {
+            for ip in [Family::V4, Family::V6].map(|family| Ip::Turn(turn, family)) {
                 let port = 1 + self.parties.iter().map(|p| p.bases.len() as u32).sum::<u32>();
                 let base = Base { address: Address { ip, port }, relayed: true };
                 self.add_base(party, base, CandidateKind::Relayed);
@@ -199,7 +255,7 @@ impl Oracle<'_> {
         let remotes: Vec<Address> = self.parties[1 - party].candidates.keys().copied().collect();
         for base in self.parties[party].bases.clone() {
             for remote in &remotes {
-                if self.net.is_v4(base.address.ip) == self.net.is_v4(remote.ip) {
+                if self.net.family(base.address.ip) == self.net.family(remote.ip) {
                     self.parties[party].targets.insert((base, *remote), 0);
                 }
             }
@@ -227,28 +283,32 @@ impl Oracle<'_> {
     }
 
     /// Checks an address: the other side may learn where we are, and we may hear that it works.
-    fn check(&mut self, party: usize, base: Base, to: Address) {
-        let Some(chain) = self.parties[party].targets.get(&(base, to)).copied() else { return };
+    /// Returns the check that the other side sends as it was reached.
+    fn check(&mut self, party: usize, base: Base, to: Address) -> Option<Check> {
+        let chain = *self.parties[party].targets.get(&(base, to))?;
         let peer = 1 - party;
-        let Some(arrival) = self.send(base, to) else { return };
-        let Some(reached) = self.arrives(peer, arrival) else { return };
+        let arrival = self.send(base, to)?;
+        let reached = self.arrives(peer, arrival)?;
+        let triggered = Some((peer, reached, arrival.from));
         if chain < CHAIN {
             let known = self.parties[peer].targets.entry((reached, arrival.from));
             let known = known.or_insert(chain + 1);
             *known = (*known).min(chain + 1);
         }
-        let Some(answer) = self.send(reached, arrival.from) else { return };
-        if self.arrives(party, answer) != Some(base) || answer.from != to {
-            return;
+        let answer = self.send(reached, arrival.from);
+        let answer = answer.filter(|answer| self.arrives(party, *answer) == Some(base));
+        if answer.is_none_or(|answer| answer.from != to) {
+            return triggered;
         }
         let mut path = Path { bases: [base.address; 2], seen: [to; 2] };
         path.bases[peer] = reached.address;
         path.seen[party] = arrival.from;
         self.parties[party].valid.insert(path);
+        triggered
     }
 
     fn relays(&self, path: &Path) -> usize {
-        let relayed = |address: &Address| matches!(address.ip, Ip::Turn(_) | Ip::Turn6(_));
+        let relayed = |address: &Address| matches!(address.ip, Ip::Turn(..));
         path.bases.iter().filter(|base| relayed(base)).count()
     }
 
@@ -273,7 +333,7 @@ impl Oracle<'_> {
         let best = usable.iter().filter(|path| Some(self.relays(path)) == fewest);
         let kinds: BTreeSet<_> = best.map(|path| self.kinds(path)).collect();
         let ahead = [0, 1].map(|party| self.pairs_up_to(party, fewest.unwrap_or(2)));
-        Verdict { class, kinds: kinds.into_iter().collect(), ahead }
+        Verdict { class, kinds: kinds.into_iter().collect(), ahead, repeats: false }
     }
 
     /// How many pairs of signalled candidates go over so many relays at most: all of them may be

@@ -17,11 +17,16 @@ pub(super) enum Ip {
     },
     /// The outer side of a network's NAT.
     Outside(usize),
-    Stun,
-    /// A TURN server, which relays from its own address.
-    Turn(usize),
-    /// The address that a TURN server relays IPv6 from.
-    Turn6(usize),
+    /// The STUN server's IPv4 or IPv6 address.
+    Stun(Family),
+    /// A TURN server's address, which it relays from, too.
+    Turn(usize, Family),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    V4,
+    V6,
 }
 
 /// A transport address. Ports are numbers that mean nothing but themselves.
@@ -78,13 +83,19 @@ impl<'t> Net<'t> {
         Self { topology, gateways, knowledge: 0 }
     }
 
-    pub(super) fn is_v4(&self, ip: Ip) -> bool {
+    pub(super) fn family(&self, ip: Ip) -> Family {
         match ip {
             Ip::Interface { party, index } => {
-                self.topology.parties[party].interfaces[index].kind == AddressKind::V4
+                match self.topology.parties[party].interfaces[index].kind {
+                    AddressKind::V4 => Family::V4,
+                    AddressKind::V6
+                    | AddressKind::V6Temporary
+                    | AddressKind::V6Deprecated
+                    | AddressKind::V6Local => Family::V6,
+                }
             }
-            Ip::Outside(_) | Ip::Stun | Ip::Turn(_) => true,
-            Ip::Turn6(_) => false,
+            Ip::Outside(_) => Family::V4,
+            Ip::Stun(family) | Ip::Turn(_, family) => family,
         }
     }
 
@@ -95,7 +106,7 @@ impl<'t> Net<'t> {
                 Some(self.topology.parties[party].interfaces[index].place)
             }
             Ip::Outside(network) => self.topology.networks[network].outer,
-            Ip::Stun | Ip::Turn(_) | Ip::Turn6(_) => Some(Place::Internet),
+            Ip::Stun(_) | Ip::Turn(..) => Some(Place::Internet),
         }
     }
 
@@ -105,13 +116,13 @@ impl<'t> Net<'t> {
             Ip::Interface { party, index } => {
                 self.topology.parties[party].interfaces[index].kind == AddressKind::V6Local
             }
-            Ip::Outside(_) | Ip::Stun | Ip::Turn(_) | Ip::Turn6(_) => false,
+            Ip::Outside(_) | Ip::Stun(_) | Ip::Turn(..) => false,
         }
     }
 
     /// The NAT that translates `ip` on its way out of a network.
     fn nat(&self, network: usize, ip: Ip) -> Option<Nat> {
-        self.topology.networks[network].nat.filter(|_| self.is_v4(ip))
+        self.topology.networks[network].nat.filter(|_| self.family(ip) == Family::V4)
     }
 
     /// The networks to go into from `place` to where `to` is; `None` if `to` means nothing there.

@@ -7,6 +7,7 @@ use super::{Class, Verdict, judge, judge_at_random};
 use crate::topology::{AddressKind, Interface, Network, Party, Place, Topology};
 use crate::world::nat::{Depends, Hairpin, Nat, Scope};
 use crate::world::rng::Rng;
+use crate::world::secs;
 
 const VECTORS: &str = include_str!("../../vectors/nat/matrix.tsv");
 const INTERNET: Network =
@@ -130,15 +131,22 @@ fn the_order_of_the_checks_changes_nothing() {
 }
 
 #[test]
+fn a_check_that_comes_too_early_is_missed_only_where_no_other_gets_through() {
+    let hard = behind(Nat { scope: Scope::Mapping, ..Nat::SYMMETRIC });
+    let easy = firewalled(Depends::Address);
+    assert!(direct(hard, easy).repeats);
+    assert!(direct(easy, hard).repeats);
+    assert!(!direct(behind(Nat::PORT_RESTRICTED), behind(Nat::PORT_RESTRICTED)).repeats);
+    assert!(!direct(hard, INTERNET).repeats);
+}
+
+#[test]
 fn without_udp_a_relay_cannot_be_reached_either() {
     let blocked = Network { blocks_udp: true, ..behind(Nat::FULL_CONE) };
     for networks in [[blocked, INTERNET], [INTERNET, blocked], [blocked, blocked]] {
         let verdict = judge(&two(networks[0], networks[1], [&[0], &[1]]));
         assert_eq!(verdict.class, Class::None);
-        assert_eq!(
-            verdict.time_to_connect(core::time::Duration::ZERO, core::time::Duration::ZERO),
-            None
-        );
+        assert_eq!(verdict.time_to_connect(secs(1), secs(1)), None);
     }
 }
 
@@ -226,6 +234,18 @@ fn unique_local_addresses_do_not_leave_their_network() {
     let mut topology = two(behind(Nat::SYMMETRIC), behind(Nat::SYMMETRIC), [&[], &[]]);
     v6(&mut topology, AddressKind::V6Local);
     assert_eq!(judge(&topology).class, Class::None);
+}
+
+#[test]
+fn a_deprecated_address_is_not_used() {
+    let mut topology = two(behind(Nat::SYMMETRIC), behind(Nat::SYMMETRIC), [&[], &[]]);
+    v6(&mut topology, AddressKind::V6Deprecated);
+    assert_eq!(judge(&topology).class, Class::None);
+    v6(&mut topology, AddressKind::V6);
+    v6(&mut topology, AddressKind::V6Temporary);
+    let verdict = judge(&topology);
+    assert_eq!((verdict.class, verdict.kinds), (Class::Direct, vec![[(Host, Host); 2]]));
+    assert_eq!(verdict.ahead, [3, 3]);
 }
 
 #[test]

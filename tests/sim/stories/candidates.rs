@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use floe::CandidateRejected;
 
-use crate::world::nat::Nat;
+use crate::world::nat::{Depends, Nat};
 use crate::world::signalling::Signal;
 use crate::world::{World, millis, secs};
 
@@ -21,6 +21,24 @@ fn a_late_candidate_is_not_too_late() {
 
     let took = world.run_until(call.completed(), secs(22));
     assert!(took >= secs(20), "{took:?}");
+    assert!(call.agree());
+}
+
+/// A check may come sooner than the candidate that it is from: that is peer-reflexive then, and
+/// known at one base alone. Once it is signalled, the others are paired with it, too.
+/// [rfc8838-11-2]
+#[test]
+fn a_relay_is_paired_with_a_candidate_whose_check_came_first() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let turn = world.turn("192.0.2.2:3478");
+    let open_but_hard = Nat::new(Depends::Address, Depends::Independent);
+    let left = world.host().behind(open_but_hard).using(stun).using(turn);
+    let right = world.host().behind(Nat::PORT_RESTRICTED).using(stun);
+    let call = world.call(left, right).signalling(millis(300));
+
+    world.run_until(call.completed(), secs(5));
+    assert_eq!((call.hops(left), call.hops(right)), (1, 1));
     assert!(call.agree());
 }
 

@@ -1,52 +1,9 @@
-//! Every pair of NATs: mapping × filtering against mapping × filtering.
+//! What NATs do to a call, beyond whether it connects: see `matrix.rs` for that.
 
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 
-use crate::world::nat::{Depends, Hairpin, Nat, Ports, Scope};
-use crate::world::{Seed, World, millis, secs};
-
-const ALL: [Depends; 3] = [Depends::Independent, Depends::Address, Depends::AddressAndPort];
-
-/// Whether a direct path exists that connectivity checks can find: worked out from what NATs do,
-/// without looking at any agent.
-fn direct(a: Nat, b: Nat) -> bool {
-    let hard = |nat: Nat| nat.mapping != Depends::Independent;
-    let strict = |nat: Nat| nat.filtering == Depends::AddressAndPort;
-    match (hard(a), hard(b)) {
-        (false, false) => true,
-        (true, false) => !strict(b),
-        (false, true) => !strict(a),
-        (true, true) => {
-            let per_port = |nat: Nat| nat.mapping == Depends::AddressAndPort;
-            let by_address = |nat: Nat| nat.filtering == Depends::Address;
-            // Where each mapping has a filter of its own, the mapping that the peer aims at was
-            // never used toward the peer.
-            let split = a.scope == Scope::Mapping && by_address(a) && by_address(b);
-            let hopeless = per_port(a) && per_port(b);
-            !(strict(a) || strict(b) || hopeless || split)
-        }
-    }
-}
-
-#[test]
-fn cones_meet_at_their_reflexive_addresses() {
-    let cones = [Nat::FULL_CONE, Nat::ADDRESS_RESTRICTED, Nat::PORT_RESTRICTED];
-    for (left_nat, right_nat) in cones.iter().flat_map(|a| cones.iter().map(move |b| (*a, *b))) {
-        let world = World::new(seed!());
-        let stun = world.stun("192.0.2.1:3478");
-        let left = world.host().behind(left_nat).using(stun);
-        let right = world.host().behind(right_nat).using(stun);
-        let call = world.call(left, right);
-
-        world.run_until(call.completed(), secs(3));
-        for side in [left, right] {
-            let (local, remote) = call.pair(side).kinds();
-            assert!(matches!(local, ServerReflexive | PeerReflexive), "{local:?}");
-            assert!(matches!(remote, ServerReflexive | PeerReflexive), "{remote:?}");
-        }
-        assert!(call.agree());
-    }
-}
+use crate::world::nat::{Depends, Hairpin, Nat};
+use crate::world::{World, millis, secs};
 
 /// [rfc8445-7.2.5.3.1-1] [rfc8445-7.3.1.3-p1]
 #[test]
@@ -81,81 +38,6 @@ fn two_symmetric_nats_fail_with_a_reason_for_each_pair_and_not_too_soon() {
         assert!(!failures.is_empty());
         assert!(failures.len() >= pairs.len(), "{failures:?} explain {pairs:?}");
     }
-}
-
-/// All mappings against all filterings, both ways round: met where a path exists, failed with the
-/// PAC timer where none does.
-fn every_pair(Seed(seed): Seed, scope: Scope, ports: Ports) {
-    let nat = |mapping, filtering| Nat { scope, ports, ..Nat::new(mapping, filtering) };
-    let kinds: Vec<Nat> =
-        ALL.into_iter().flat_map(|m| ALL.into_iter().map(move |f| nat(m, f))).collect();
-    let mut wrong = Vec::new();
-    for (n, (a, b)) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (*a, *b))).enumerate() {
-        let world = World::new(Seed(seed.wrapping_add(n as u64)));
-        let stun = world.stun("192.0.2.1:3478");
-        let left = world.host().behind(a).using(stun);
-        let right = world.host().behind(b).using(stun);
-        let call = world.call(left, right).without_restarts();
-
-        let met = world.happens(call.completed(), secs(60)) && call.agree();
-        let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
-        if met != direct(a, b) {
-            let outcome = if met { "met" } else { "did not meet" };
-            wrong.push(format!("{} and {} {outcome}", cell(a), cell(b)));
-        }
-    }
-    assert!(wrong.is_empty(), "{} of 81 cells: {wrong:#?}", wrong.len());
-}
-
-#[test]
-fn every_pair_of_nats_does_as_well_as_it_can() {
-    every_pair(seed!(), Scope::Endpoint, Ports::Random);
-}
-
-#[test]
-fn every_pair_of_nats_with_a_filter_for_each_mapping_does_as_well_as_it_can() {
-    every_pair(seed!(), Scope::Mapping, Ports::Sequential);
-}
-
-/// All mappings against all filterings, both ways round, with a TURN server at neither side, one or
-/// both: they meet directly where that is possible, else over one relay.
-#[test]
-fn every_pair_of_nats_meets_over_as_few_relays_as_can_be() {
-    let Seed(seed) = seed!();
-    let nat = |mapping, filtering| Nat::new(mapping, filtering);
-    let kinds: Vec<Nat> =
-        ALL.into_iter().flat_map(|m| ALL.into_iter().map(move |f| nat(m, f))).collect();
-    let mut wrong = Vec::new();
-    let mut counts = [0; 2];
-    for (n, (a, b)) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (*a, *b))).enumerate() {
-        for (m, (left_has, right_has)) in
-            [(true, false), (false, true), (true, true)].into_iter().enumerate()
-        {
-            let world = World::new(Seed(seed.wrapping_add((n * 3 + m) as u64)));
-            let stun = world.stun("192.0.2.9:3478");
-            let turn = world.turn("192.0.2.1:3478");
-            let host = |nat: Nat, has: bool| {
-                let host = world.host().behind(nat).using(stun);
-                if has { host.using(turn) } else { host }
-            };
-            let (left, right) = (host(a, left_has), host(b, right_has));
-            let call = world.call(left, right).without_restarts();
-
-            let met = world.happens(call.completed(), secs(10));
-            // A direct path that is found later is moved to.
-            world.run_for(secs(2));
-            let wanted = usize::from(!direct(a, b));
-            counts[wanted] += 1;
-            let hops = met.then(|| (call.agree(), call.hops(left), call.hops(right)));
-            if hops != Some((true, wanted, wanted)) {
-                let cell = |nat: Nat| format!("{:?}/{:?}", nat.mapping, nat.filtering);
-                let servers = (left_has, right_has);
-                wrong.push(format!("{} and {} {servers:?}: {hops:?}", cell(a), cell(b)));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {counts:?} cells: {wrong:#?}", wrong.len());
-    assert_eq!(counts, [45 * 3, 36 * 3]);
 }
 
 /// Where both map by port and let everybody in, each check comes from an address never seen
