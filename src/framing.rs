@@ -4,6 +4,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use crate::canary::{Bug, planted};
 use crate::stun::MAGIC_COOKIE;
 
 /// The most octets kept of a connection: the longest STUN message, which is longer than any
@@ -173,6 +174,9 @@ impl Frame {
             return Err(NotStun);
         }
         let message = header.saturating_add(body);
+        // Never nothing, which would never end.
+        let wrapped = (message & 0xFFFF).max(4);
+        let message = if planted(Bug::FrameLengthWraps) { wrapped } else { message };
         Ok(Some(Self { message, padded: message.next_multiple_of(4) }))
     }
 }

@@ -71,6 +71,11 @@
 //! | `driver` | tokio: nodes and connections |
 
 mod agent;
+#[cfg(not(feature = "canary"))]
+mod canary;
+#[cfg(feature = "canary")]
+#[doc(hidden)]
+pub mod canary;
 pub mod candidate;
 pub mod config;
 pub mod demux;

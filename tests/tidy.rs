@@ -211,7 +211,9 @@ fn a_module_names_what_is_below_it_alone() {
             for (line, path) in crate_paths(&tokens(&code)) {
                 let [first, ..] = path[..] else { continue };
                 let module = first.starts_with(|c: char| c.is_ascii_lowercase());
-                if module && first != itself && !below.contains(&first) {
+                // What tests plant may stand anywhere.
+                let planted = first == "canary";
+                if module && !planted && first != itself && !below.contains(&first) {
                     let what =
                         format!("`crate::{first}` is not below {place}; hand in what it has");
                     findings.push(format!("{}:{line}: {what}", file.path));

@@ -4,8 +4,8 @@ use floe::framing::{Deframer, MAX_BUFFERED, NotStun};
 
 use super::Input;
 
-/// A stream gives the same messages and the same end however it is split, and no more of it is
-/// kept than the longest message has. The first octet says how many lengths of pieces follow it.
+/// A stream gives the same messages and the same end however it is split, each as long as its
+/// header says, and no more of it is kept than the longest message has. The first octet says how many lengths of pieces follow it.
 pub fn deframer(data: &[u8]) {
     let mut input = Input(data);
     let pieces: Vec<usize> = input.chunk().iter().map(|length| 1 + usize::from(*length)).collect();
@@ -27,6 +27,10 @@ fn deframe(mut stream: &[u8], pieces: &[usize]) -> (Vec<Vec<u8>>, Result<usize, 
         loop {
             match deframer.next_message() {
                 Ok(Some(message)) => {
+                    let [first, _, high, low] = *message.first_chunk().expect("a whole header");
+                    let header = if first < 0x40 { 20 } else { 4 };
+                    let told = header + usize::from(u16::from_be_bytes([high, low]));
+                    assert_eq!(message.len(), told, "not as long as its header says");
                     taken += message.len().next_multiple_of(4);
                     messages.push(message.to_vec());
                 }

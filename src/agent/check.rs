@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 
+use crate::canary::{Bug, planted};
 use crate::candidate::{CandidateKind, priority};
 use crate::config::{CheckBackoff, Retransmission, Role};
 use crate::event::PairFailure;
@@ -444,6 +445,10 @@ impl Session {
         message: &Message<'_>,
     ) -> Result<(), DropReason> {
         let id = message.transaction_id();
+        if planted(Bug::StrayAnswerIsConsent) {
+            let valid = self.pairs.iter_mut().filter_map(|(_, pair)| pair.valid.as_mut());
+            valid.for_each(|valid| _ = valid.consent.renew(cx.now));
+        }
         let index = self
             .checks
             .iter()

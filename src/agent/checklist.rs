@@ -1,5 +1,6 @@
 //! Forming checklists, and choosing what is checked next. [RFC 8445 §6.1] [RFC 8838 §10-12]
 
+use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
 use crate::event::PairFailure;
 use crate::net::{ComponentId, is_link_local};
@@ -138,6 +139,9 @@ impl Session {
         for (_, pair) in pairs.iter_mut().filter(|(_, pair)| pair.remote == id) {
             if let Some(base) = core.local.base(pair.base) {
                 pair.class = class(base, remote);
+            }
+            if planted(Bug::RelabelForgets) {
+                (pair.valid, pair.nomination_pending) = (None, None);
             }
         }
     }

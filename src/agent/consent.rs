@@ -7,6 +7,7 @@
 
 use core::time::Duration;
 
+use crate::canary::{Bug, planted};
 use crate::config::{AgentConfig, ConsentMode};
 use crate::time::{Instant, earlier};
 
@@ -108,6 +109,10 @@ impl Consent {
     }
 
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        if planted(Bug::SecondsWrap) {
+            let seconds = |at: Instant| (at.as_nanos() / 1_000_000_000) & 0xFFFF;
+            return seconds(now) <= seconds(self.expiry());
+        }
         now < self.renewed + CONSENT_LIFETIME
     }
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
 use crate::config::Role;
 use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
@@ -423,6 +424,7 @@ impl Session {
     /// The end of the PAC timer, until it is over; later each change is judged as it comes.
     fn judgement_time(&self) -> Option<Instant> {
         let undecided = self.components.iter().any(|component| self.lacks_pair(component));
-        self.patience_until.filter(|_| undecided && !self.patience_over)
+        let over = self.patience_over && !planted(Bug::DeadlineStays);
+        self.patience_until.filter(|_| undecided && !over)
     }
 }

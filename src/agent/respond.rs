@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
 use crate::config::Role;
 use crate::event::{Event, PairFailure};
@@ -89,7 +90,7 @@ impl Session {
             Role::Controlling => message.ice_controlling().is_some(),
             Role::Controlled => message.ice_controlled().is_some() || message.use_candidate(),
         };
-        if conflict || message.priority().is_none() {
+        if conflict || message.priority().is_none() || planted(Bug::PingPong) {
             return false;
         }
         let selected = self.pairs.iter().find_map(|(id, pair)| {
@@ -236,6 +237,7 @@ impl Session {
         // heard of through a relay have their own.
         let relayed = core.local.base(request.base).is_some_and(|base| base.relayed);
         let limit = core.config.limits.peer_reflexive;
+        let limit = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         let max = if relayed { limit.saturating_mul(2) } else { limit };
         // Only an address whose check failed makes room for another.
         let keep = |id| {
@@ -303,7 +305,7 @@ impl Session {
                 pair
             }
         };
-        if core.is_lite() {
+        if core.is_lite() || planted(Bug::DataBeforeAnswer) && request.nominated.is_some() {
             self.accept_lite(pair, request, core, cx);
             return;
         }
@@ -346,6 +348,7 @@ impl Session {
     ) {
         let Some(pair) = self.pairs.get_mut(id) else { return };
         match pair.state {
+            PairState::Succeeded if planted(Bug::PingPong) => {}
             PairState::Succeeded => {
                 // [rfc8445-7.3.1.5-p1]
                 if let Some(nominated) = request.nominated {

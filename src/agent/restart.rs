@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::canary::{Bug, planted};
 use crate::candidate::Credentials;
 use crate::config::{Mode, Role};
 use crate::event::Event;
@@ -254,7 +255,7 @@ impl Session {
                 pair.local == id || pair.valid.as_ref().is_some_and(|valid| valid.local == id)
             })
         });
-        for (_, pair) in self.pairs.iter_mut() {
+        for (_, pair) in self.pairs.iter_mut().filter(|_| !planted(Bug::StalePlace)) {
             pair.local = moved(&places, pair.local).unwrap_or(pair.local);
             if let Some(valid) = &mut pair.valid {
                 valid.local = moved(&places, valid.local).unwrap_or(valid.local);

@@ -3,6 +3,8 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::canary::{Bug, planted};
+
 use super::MAGIC_COOKIE;
 use super::message::TransactionId;
 
@@ -184,6 +186,7 @@ fn masked(address: SocketAddr, id: TransactionId) -> SocketAddr {
 /// have. The first octet is ignored. [rfc8489-14.1-1] [rfc8489-14.1-2] [rfc8489-14.1-3b]
 /// [rfc8489-6.3.3-1]
 pub(super) fn decode_address(value: &[u8]) -> Option<SocketAddr> {
+    debug_assert!(!(value.is_empty() && planted(Bug::EmptyAddress)), "nothing to read");
     if let &[_, FAMILY_IPV4, p0, p1, a, b, c, d] = value {
         let port = u16::from_be_bytes([p0, p1]);
         return Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), port));

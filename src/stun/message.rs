@@ -5,6 +5,8 @@ use core::net::SocketAddr;
 use core::ops::Deref;
 use core::time::Duration;
 
+use crate::canary::{Bug, planted};
+
 use super::attribute::{self, AttributeType, ChangeRequest, ErrorCode, PasswordAlgorithm};
 use super::attribute::{PasswordAlgorithms, UnknownAttributes};
 use super::auth::{IntegrityAlgorithm, IntegrityError, IntegrityKey};
@@ -252,7 +254,7 @@ impl<'a> Message<'a> {
             if kind == AttributeType::FINGERPRINT {
                 let length = u16::from_be_bytes([l0, l1]);
                 message.check_fingerprint(at, length, value, next)?;
-            } else if !message.end.is_some() {
+            } else if !message.end.is_some() || planted(Bug::AfterIntegrity) {
                 message.note(kind, at);
             } else if kind == AttributeType::MESSAGE_INTEGRITY_SHA256 {
                 message.integrity_sha256.or_set(at);

@@ -25,6 +25,9 @@ mod scenario;
 
 mod swarm;
 
+#[cfg(feature = "canary")]
+mod canary;
+
 mod stories {
     mod candidates;
     mod clocks;

@@ -17,7 +17,7 @@ use crate::world::nat::{Depends, Hairpin, Nat, Ports, Scope};
 use crate::world::{Seed, World, millis, secs};
 
 const ALL: [Depends; 3] = [Depends::Independent, Depends::Address, Depends::AddressAndPort];
-const INTERNET: Network =
+pub(crate) const INTERNET: Network =
     Network { outer: Some(Place::Internet), nat: None, firewall: None, blocks_udp: false };
 
 /// A round trip between any two in the world as it is by default.
@@ -30,7 +30,7 @@ const TA: Duration = millis(20);
 const FLOOR: Duration = millis(5);
 
 /// No NAT, with an open door and two firewalls, then mapping × filtering: twelve in all.
-fn classes(scope: Scope) -> Vec<Network> {
+pub(crate) fn classes(scope: Scope) -> Vec<Network> {
     let firewall = |depends| match depends {
         Depends::Independent => INTERNET,
         other => Network { firewall: Some(other), ..INTERNET },
@@ -49,7 +49,7 @@ fn classes(scope: Scope) -> Vec<Network> {
 }
 
 /// Two parties in networks of their own; `turns` says who has a TURN server.
-fn facing(networks: [Network; 2], kind: AddressKind, turns: [bool; 2]) -> Topology {
+pub(crate) fn facing(networks: [Network; 2], kind: AddressKind, turns: [bool; 2]) -> Topology {
     let party = |n: usize| Party {
         interfaces: vec![Interface { place: Place::Network(n), kind }],
         stun: true,
@@ -61,28 +61,32 @@ fn facing(networks: [Network; 2], kind: AddressKind, turns: [bool; 2]) -> Topolo
 
 /// What became of a call.
 #[derive(Debug)]
-struct Outcome {
+pub(crate) struct Outcome {
     /// When both sides could send.
-    connected: Option<Duration>,
-    kinds: Option<[Kinds; 2]>,
-    hops: [usize; 2],
-    agree: bool,
+    pub(crate) connected: Option<Duration>,
+    pub(crate) kinds: Option<[Kinds; 2]>,
+    pub(crate) hops: [usize; 2],
+    pub(crate) agree: bool,
 }
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug)]
-struct Manner {
+pub(crate) struct Manner {
     /// The role of the first party, who calls.
-    caller: Role,
-    signalling: Duration,
+    pub(crate) caller: Role,
+    pub(crate) signalling: Duration,
 }
 
-fn manners() -> impl Iterator<Item = Manner> {
+pub(crate) fn manners() -> impl Iterator<Item = Manner> {
     let roles = [Role::Controlling, Role::Controlled].into_iter();
     roles.flat_map(|caller| SIGNALLING.map(|signalling| Manner { caller, signalling }))
 }
 
-fn run<'w>(world: &'w World, hosts: [Host<'w>; 2], manner: Manner) -> (Call<'w>, Outcome) {
+pub(crate) fn run<'w>(
+    world: &'w World,
+    hosts: [Host<'w>; 2],
+    manner: Manner,
+) -> (Call<'w>, Outcome) {
     let [left, right] = hosts;
     let callee = match manner.caller {
         Role::Controlling => Role::Controlled,
@@ -115,12 +119,16 @@ fn all_signalled(topology: &Topology, signalling: Duration) -> Duration {
 }
 
 /// When both sides can send at the latest.
-fn deadline(topology: &Topology, verdict: &Verdict, signalling: Duration) -> Option<Duration> {
+pub(crate) fn deadline(
+    topology: &Topology,
+    verdict: &Verdict,
+    signalling: Duration,
+) -> Option<Duration> {
     Some(all_signalled(topology, signalling) + verdict.time_to_connect(RTT, TA)?)
 }
 
 /// What is wrong with an outcome.
-fn faults(verdict: &Verdict, limit: Option<Duration>, outcome: &Outcome) -> Vec<String> {
+pub(crate) fn faults(verdict: &Verdict, limit: Option<Duration>, outcome: &Outcome) -> Vec<String> {
     let mut faults = Vec::new();
     let hops = match verdict.class {
         Class::None => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::topology::{AddressKind, Place, Topology};
-use crate::world::nat::{Depends, Hairpin, Nat, Scope};
+use crate::world::nat::{Depends, Hairpin, Nat, Pooling, Scope};
 
 /// An IP address, by whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,8 +15,12 @@ pub(super) enum Ip {
         party: usize,
         index: usize,
     },
-    /// The outer side of a network's NAT.
-    Outside(usize),
+    /// The outer side of a network's NAT; one that pools its addresses arbitrarily is taken to give
+    /// each mapping another one.
+    Outside {
+        network: usize,
+        member: u32,
+    },
     /// The STUN server's IPv4 or IPv6 address.
     Stun(Family),
     /// A TURN server's address, which it relays from, too.
@@ -94,7 +98,7 @@ impl<'t> Net<'t> {
                     | AddressKind::V6Local => Family::V6,
                 }
             }
-            Ip::Outside(_) => Family::V4,
+            Ip::Outside { .. } => Family::V4,
             Ip::Stun(family) | Ip::Turn(_, family) => family,
         }
     }
@@ -105,7 +109,7 @@ impl<'t> Net<'t> {
             Ip::Interface { party, index } => {
                 Some(self.topology.parties[party].interfaces[index].place)
             }
-            Ip::Outside(network) => self.topology.networks[network].outer,
+            Ip::Outside { network, .. } => self.topology.networks[network].outer,
             Ip::Stun(_) | Ip::Turn(..) => Some(Place::Internet),
         }
     }
@@ -116,7 +120,7 @@ impl<'t> Net<'t> {
             Ip::Interface { party, index } => {
                 self.topology.parties[party].interfaces[index].kind == AddressKind::V6Local
             }
-            Ip::Outside(_) | Ip::Stun(_) | Ip::Turn(..) => false,
+            Ip::Outside { .. } | Ip::Stun(_) | Ip::Turn(..) => false,
         }
     }
 
@@ -155,7 +159,7 @@ impl<'t> Net<'t> {
         for network in way {
             self.is_let_in(network, from, to).then_some(())?;
         }
-        let Ip::Outside(network) = to.ip else { return Some(Arrival { from, at: to }) };
+        let Ip::Outside { network, .. } = to.ip else { return Some(Arrival { from, at: to }) };
         let nat = self.topology.networks[network].nat?;
         let gateway = &self.gateways[network];
         let inside = *gateway.owners.get(&to.port)?;
@@ -184,12 +188,17 @@ impl<'t> Net<'t> {
         let next = gateway.mappings.len() as u32;
         let port = *gateway.mappings.entry((from, key(nat.mapping, to))).or_insert(next);
         gateway.owners.insert(port, from);
-        let outside = Address { ip: Ip::Outside(network), port };
+        let member = match nat.pooling {
+            Pooling::Paired => 0,
+            Pooling::Arbitrary => port,
+        };
+        let outside = Address { ip: Ip::Outside { network, member }, port };
         self.contact(network, from, to);
         self.contact(network, outside, to);
+        let hairpin = matches!(to.ip, Ip::Outside { network: of, .. } if of == network);
         match nat.hairpin {
-            Hairpin::None if to.ip == outside.ip => None,
-            Hairpin::Internal if to.ip == outside.ip => Some(from),
+            Hairpin::None if hairpin => None,
+            Hairpin::Internal if hairpin => Some(from),
             Hairpin::None | Hairpin::Internal | Hairpin::External => Some(outside),
         }
     }

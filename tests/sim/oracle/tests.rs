@@ -5,7 +5,7 @@ use floe::candidate::CandidateKind::{self, Host, PeerReflexive, Relayed, ServerR
 
 use super::{Class, Verdict, judge, judge_at_random};
 use crate::topology::{AddressKind, Interface, Network, Party, Place, Topology};
-use crate::world::nat::{Depends, Hairpin, Nat, Scope};
+use crate::world::nat::{Depends, Hairpin, Nat, Pooling, Scope};
 use crate::world::rng::Rng;
 use crate::world::secs;
 
@@ -227,6 +227,30 @@ fn firewalls_before_ipv6_open_to_both_at_once() {
     v6(&mut topology, AddressKind::V6);
     let verdict = judge(&topology);
     assert_eq!((verdict.class, verdict.kinds), (Class::Direct, vec![[(Host, Host); 2]]));
+}
+
+#[test]
+fn arbitrary_pooling_hides_a_hard_nat_from_filters_by_address() {
+    let pooled = |mapping| {
+        behind(Nat {
+            addresses: 4,
+            pooling: Pooling::Arbitrary,
+            ..Nat::new(mapping, Depends::Independent)
+        })
+    };
+    let filtered = behind(Nat::ADDRESS_RESTRICTED);
+    // One mapping has one address.
+    assert_eq!(direct(pooled(Depends::Independent), filtered).class, Class::Direct);
+    assert_eq!(direct(pooled(Depends::AddressAndPort), filtered).class, Class::None);
+    assert_eq!(
+        direct(behind(Nat::new(Depends::AddressAndPort, Depends::Independent)), filtered).class,
+        Class::Direct
+    );
+    // The relay lets in the signalled address alone.
+    let hard = pooled(Depends::AddressAndPort);
+    let strict = behind(Nat::PORT_RESTRICTED);
+    assert_eq!(judge(&two(hard, strict, [&[], &[1]])).class, Class::None);
+    assert_eq!(judge(&two(hard, strict, [&[0], &[]])).class, Class::OneRelay);
 }
 
 #[test]
