@@ -154,8 +154,13 @@ pub struct Limits {
     pub unverified_packets: u16,
     /// Octets per generation to such addresses. Default 36,864.
     pub unverified_octets: u32,
-    /// Packets per generation to one such IP address. Default 56.
+    /// Packets per generation to one IP address that answered no check in it; each check that comes
+    /// from there gives one back. What was spent counts in later generations too, but for
+    /// [`unverified_refill_per_ip`](Self::unverified_refill_per_ip). Default 56.
     pub unverified_packets_per_ip: u16,
+    /// How much of what was spent on such an address a restart forgets, for each minute since the
+    /// first packet. Default 56.
+    pub unverified_refill_per_ip: u16,
     /// Restarts by the peer in five minutes. Default 10.
     pub remote_restarts: u16,
 }
@@ -172,6 +177,7 @@ impl Default for Limits {
             unverified_packets: 256,
             unverified_octets: 36 * 1024,
             unverified_packets_per_ip: 56,
+            unverified_refill_per_ip: 56,
             remote_restarts: 10,
         }
     }
@@ -224,6 +230,9 @@ pub struct AgentConfig {
     /// Whether remote candidates on loopback addresses are accepted. Default true: they reach
     /// this machine alone, where we listen only if a loopback socket was added.
     pub remote_loopback: bool,
+    /// Whether remote candidates on link-local addresses are accepted: 169.254.0.0/16, where clouds
+    /// keep services of their own, and fe80::/10. Default true.
+    pub remote_link_local: bool,
     /// Whether addresses appear in logs. Default false.
     pub log_addresses: bool,
     /// Bounds.
@@ -253,6 +262,7 @@ impl AgentConfig {
             keepalive: Duration::from_secs(15),
             linger: Duration::from_secs(3),
             remote_loopback: true,
+            remote_link_local: true,
             log_addresses: false,
             limits: Limits::default(),
         }

@@ -551,6 +551,7 @@ fn is_usable(mapped: SocketAddr, server: SocketAddr) -> bool {
         && mapped.port() != 0
         && !ip.is_unspecified()
         && !ip.is_multicast()
+        && !matches!(ip, std::net::IpAddr::V4(ip) if ip.is_broadcast())
         && ip.is_loopback() <= server.ip().is_loopback()
 }
 

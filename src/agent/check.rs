@@ -27,6 +27,9 @@ const HEADERS: usize = 28;
 const CHECKS_PER_PAIR: usize = 16;
 /// Unanswered transactions beyond the number of pairs that an agent keeps.
 const CHECKS_SPARE: usize = 16;
+/// Answers in a row that say the peer has our role, and that have a pair checked anew. One is
+/// enough to end a conflict; who goes on claiming one would have us check for ever.
+const CONFLICTS: u8 = 8;
 /// Local peer-reflexive candidates that an agent keeps.
 const LOCAL_PEER_REFLEXIVE: usize = 16;
 
@@ -78,14 +81,19 @@ impl Session {
         now >= self.next_check && self.has_next(core)
     }
 
-    fn retransmit(&mut self, core: &Core, cx: &Context<'_>, buf: &mut [u8]) -> Option<Outgoing> {
+    fn retransmit(
+        &mut self,
+        core: &mut Core,
+        cx: &Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Outgoing> {
         loop {
             let index = self.checks.iter().position(|check| check.resend)?;
             let check = self.checks.get_mut(index)?;
             check.resend = false;
             let check = check.clone();
             let Some(len) = self.encode_check(&check, core, buf) else { continue };
-            if !self.spend_budget(&check, len, core) {
+            if !self.spend_budget(&check, len, core, cx.now) {
                 // No more goes out, but an answer that is on its way may still come.
                 if let Some(check) = self.checks.get_mut(index) {
                     check.refused.get_or_insert(PairFailure::Budget);
@@ -112,11 +120,12 @@ impl Session {
             true => CheckKind::Nomination(self.nomination_value()),
             false => CheckKind::Connectivity,
         };
-        let verified = self.remote(self.pairs.get(id)?.remote)?.verified;
         // Evidence that the address answers makes a fresh transaction follow at a steady pace;
         // then this one is sent once.
         let steady = match core.config.check_backoff {
-            CheckBackoff::Evidence { interval } if verified => Some(interval.max(self.ta)),
+            CheckBackoff::Evidence { interval } if self.has_evidence(id) => {
+                Some(interval.max(self.ta))
+            }
             CheckBackoff::Evidence { .. } | CheckBackoff::Rfc => None,
         };
         let timing = match steady {
@@ -131,7 +140,7 @@ impl Session {
         let transaction = core.transaction_id(cx.seed);
         let check = self.new_check(id, transaction, kind, timing, retry_at, core)?;
         let len = self.encode_check(&check, core, buf)?;
-        if !self.spend_budget(&check, len, core) {
+        if !self.spend_budget(&check, len, core, cx.now) {
             self.fail_pair(id, PairFailure::Budget, core);
             return None;
         }
@@ -235,34 +244,43 @@ impl Session {
         message.integrity(&remote.key).fingerprint().finish().ok()
     }
 
+    /// Whether something authenticated came from the remote address in this generation. Only an
+    /// answer counts for that while another pair carries data: a check may come in the name of
+    /// somebody who never asked for any.
+    fn has_evidence(&self, id: PairId) -> bool {
+        let Some(pair) = self.pairs.get(id) else { return false };
+        let Some(remote) = self.remote(pair.remote) else { return false };
+        let selected = self.component(pair.component).and_then(|component| component.selected);
+        let settled =
+            selected.is_some_and(|selected| selected != id) && !self.is_troubled(pair.component);
+        remote.answered || (remote.verified && !settled)
+    }
+
     /// Counts a packet against what may go to addresses that never answered; false if it is used
     /// up.
-    fn spend_budget(&mut self, check: &Check, len: usize, core: &Core) -> bool {
-        let limits = &core.config.limits;
-        let Some(pair) = self.pairs.get(check.pair) else { return false };
-        let remote_id = pair.remote;
-        let Some(stream) = self.remote_stream_mut(remote_id.stream) else { return false };
-        let Some(remote) = stream.get(remote_id) else { return false };
-        if remote.verified {
+    fn spend_budget(&mut self, check: &Check, len: usize, core: &mut Core, now: Instant) -> bool {
+        let Some(remote) = self.pairs.get(check.pair).and_then(|pair| self.remote(pair.remote))
+        else {
+            return false;
+        };
+        let (ip, verified) = (remote.address.ip(), remote.verified);
+        let streams = || self.streams.iter().filter_map(|stream| stream.remote.as_ref());
+        if streams().any(|stream| stream.has_answered(ip)) {
             return true;
         }
-        let to_ip = stream.unverified_packets(remote.address.ip());
-        if to_ip >= u32::from(limits.unverified_packets_per_ip) {
-            return false;
+        let limits = &core.config.limits;
+        if verified {
+            return core.strangers.spend(ip, now, limits);
         }
         let octets = u32::try_from(len + HEADERS).unwrap_or(u32::MAX);
         if self.unverified_packets >= limits.unverified_packets
             || self.unverified_octets.saturating_add(octets) > limits.unverified_octets
+            || !core.strangers.spend(ip, now, limits)
         {
             return false;
         }
         self.unverified_packets += 1;
         self.unverified_octets += octets;
-        if let Some(remote) =
-            self.remote_stream_mut(remote_id.stream).and_then(|stream| stream.get_mut(remote_id))
-        {
-            remote.packets_unverified = remote.packets_unverified.saturating_add(1);
-        }
         true
     }
 
@@ -472,8 +490,9 @@ impl Session {
             let remote = pair.remote;
             pair.counters.responses_received = pair.counters.responses_received.saturating_add(1);
             if let Some(stream) = self.remote_stream_mut(remote.stream) {
-                stream.heard(remote, now);
+                stream.answered(remote, now);
             }
+            core.strangers.forgive(from.ip());
         }
         match authenticated.class() {
             MessageClass::Success => {
@@ -564,6 +583,7 @@ impl Session {
         }
         let foundation = pair.foundation;
         let local = local.unwrap_or(pair.local);
+        pair.conflicts = 0;
         let was_open = pair.state != PairState::Succeeded;
         pair.state = PairState::Succeeded;
         let (mut recovered, mut moved) = (false, false);
@@ -678,6 +698,13 @@ impl Session {
     /// answers make one switch. [rfc8445-7.2.5.1-1] [rfc8445-7.2.5.1-2] [rfc8445-7.2.5.1-3]
     /// [rfc8445-7.2.5.1-4] [rfc8445-16.1-1b] [rfc8445-16.1-3b]
     fn role_conflict(&mut self, check: &Check, core: &mut Core, cx: &mut Context<'_>) {
+        if let Some(pair) = self.pairs.get_mut(check.pair) {
+            pair.conflicts = pair.conflicts.saturating_add(1);
+            if pair.conflicts > CONFLICTS {
+                self.check_refused(check, PairFailure::Refused(487), core);
+                return;
+            }
+        }
         let role = match check.role {
             Role::Controlling => Role::Controlled,
             Role::Controlled => Role::Controlling,
@@ -699,30 +726,11 @@ impl Session {
     }
 
     /// The network said that `to` cannot be reached from `base`. It is only a hint that anybody
-    /// could forge, so it fails no pair that works, and none by itself while the peer may still
-    /// be heard of: it ends the transaction under way, and the pair is tried once more.
+    /// could forge, so it fails no pair by itself: it tells why one failed that nobody answers.
     /// [rfc8445-7.2.5.2.2-1]
-    pub(super) fn handle_unreachable(&mut self, base: BaseId, to: SocketAddr, core: &mut Core) {
-        let hit: Vec<PairId> = self
-            .checks
-            .iter()
-            .filter(|check| check.base == base && check.to == to)
-            .map(|check| check.pair)
-            .collect();
-        for id in hit {
-            let Some(pair) = self.pairs.get(id) else { continue };
-            let verified = self.remote(pair.remote).is_some_and(|remote| remote.verified);
-            match pair.state {
-                PairState::InProgress { .. } if !verified => {
-                    // [rfc8445-7.2.5.2.2-2]
-                    self.fail_pair(id, PairFailure::Unreachable, core);
-                }
-                PairState::Frozen
-                | PairState::Waiting
-                | PairState::InProgress { .. }
-                | PairState::Succeeded
-                | PairState::Failed(_) => {}
-            }
+    pub(super) fn handle_unreachable(&mut self, base: BaseId, to: SocketAddr) {
+        for check in self.checks.iter_mut().filter(|c| c.base == base && c.to == to) {
+            check.refused.get_or_insert(PairFailure::Unreachable);
         }
     }
 

@@ -207,6 +207,7 @@ impl Session {
             class: class(base, remote),
             state,
             revivals: 0,
+            conflicts: 0,
             triggered: false,
             nomination_pending: None,
             valid: None,
@@ -410,7 +411,8 @@ fn class(base: &Base, remote: &RemoteCandidate) -> PathClass {
 }
 
 /// Whether a base and a remote candidate may form a pair: the same component and family,
-/// link-local IPv6 with its like alone, loopback with its like alone (the kernel would refuse).
+/// link-local IPv6 with its like alone, loopback with its like alone (the kernel would refuse, and
+/// a TURN server is not asked to send to itself).
 /// [rfc8445-6.1.2.2-p1] [rfc8445-6.1.2.2-1]
 fn pairable(base: &Base, remote: &RemoteCandidate, stream: u16) -> bool {
     base.usable
@@ -419,5 +421,8 @@ fn pairable(base: &Base, remote: &RemoteCandidate, stream: u16) -> bool {
         && base.address.is_ipv4() == remote.address.is_ipv4()
         && (base.address.is_ipv4()
             || is_link_local(&base.address) == is_link_local(&remote.address))
-        && (base.relayed || base.address.ip().is_loopback() == remote.address.ip().is_loopback())
+        && match base.address.ip().is_loopback() {
+            true => base.relayed || remote.address.ip().is_loopback(),
+            false => !remote.address.ip().is_loopback(),
+        }
 }

@@ -30,6 +30,7 @@ mod report;
 mod respond;
 mod restart;
 mod session;
+mod strangers;
 mod streams;
 
 use core::time::Duration;
@@ -54,6 +55,7 @@ use local::{Local, Origin};
 use pair::PairId;
 use remote::Added;
 use session::{ChecklistState, Session};
+use strangers::Strangers;
 
 /// Ta: the pace of new checks when neither side asked for another. [rfc8445-14.2-1a]
 pub(crate) const TA_DEFAULT: Duration = Duration::from_millis(50);
@@ -142,6 +144,8 @@ struct Core {
     /// Peers that a base over a relay does not hear of any more: the server may have lost what it
     /// granted.
     doubts: Vec<(BaseId, SocketAddr)>,
+    /// What was sent to addresses that did not answer.
+    strangers: Strangers,
 }
 
 impl Core {
@@ -248,6 +252,7 @@ impl Agent {
             generation: Generation(0),
             selected_changes: 0,
             doubts: Vec::new(),
+            strangers: Strangers::default(),
             config,
         };
         core.new_tie_breaker(cx.seed);
@@ -571,14 +576,8 @@ impl Agent {
     }
 
     /// The network said that `to` cannot be reached.
-    pub(crate) fn handle_unreachable(
-        &mut self,
-        cx: &mut Context<'_>,
-        base: BaseId,
-        to: SocketAddr,
-    ) {
-        self.session.handle_unreachable(base, to, &mut self.core);
-        self.settle(cx);
+    pub(crate) fn handle_unreachable(&mut self, base: BaseId, to: SocketAddr) {
+        self.session.handle_unreachable(base, to);
     }
 
     /// Does what the passing of time demands, packets excepted.

@@ -86,6 +86,8 @@ pub(super) struct Pair {
     pub(super) state: PairState,
     /// How often a check of the peer's brought the pair back after it had failed.
     pub(super) revivals: u8,
+    /// How many answers in a row said that the peer has our role.
+    pub(super) conflicts: u8,
     /// Whether a check of this pair waits in one of the queues.
     pub(super) triggered: bool,
     /// Controlled: the peer nominated the pair, and our check of it is to succeed first.

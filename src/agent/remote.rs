@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
 use crate::config::AgentConfig;
-use crate::net::{ComponentId, Protocol, canonical};
+use crate::net::{ComponentId, Protocol, canonical, is_link_local};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
 
@@ -31,8 +31,8 @@ pub(super) struct RemoteCandidate {
     pub(super) foundation: RemoteFoundation,
     /// Whether an authenticated packet came from here in this generation.
     pub(super) verified: bool,
-    /// Packets sent here before it was verified.
-    pub(super) packets_unverified: u16,
+    /// Whether it answered a check of ours in this generation: then it is where it says it is.
+    pub(super) answered: bool,
     /// When it was last heard of, for choosing which peer-reflexive one to forget.
     heard: Instant,
     /// False for a place that a forgotten peer-reflexive candidate left.
@@ -159,8 +159,8 @@ impl RemoteStream {
         if signalled >= usize::from(limits.remote_candidates) {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates });
         }
-        let foundation = foundations.intern(&candidate.foundation);
         if let Some(id) = known {
+            let foundation = foundations.intern(&candidate.foundation);
             return Ok(self.relabel(id, candidate, foundation));
         }
         let of_ip = |c: &&RemoteCandidate| c.live && c.address.ip() == address.ip();
@@ -168,6 +168,8 @@ impl RemoteStream {
         if same_ip >= usize::from(limits.remote_candidates_per_ip) {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates_per_ip });
         }
+        // Of what is refused nothing is kept.
+        let foundation = foundations.intern(&candidate.foundation);
         let id = self.place(
             stream,
             RemoteCandidate {
@@ -179,7 +181,7 @@ impl RemoteStream {
                 cost: candidate.network_cost().unwrap_or(0),
                 foundation,
                 verified: false,
-                packets_unverified: 0,
+                answered: false,
                 heard: Instant::ZERO,
                 live: true,
             },
@@ -236,7 +238,7 @@ impl RemoteStream {
             // Set below: a foundation of its own.
             foundation: RemoteFoundation(u32::MAX),
             verified: true,
-            packets_unverified: 0,
+            answered: false,
             heard: now,
             live: true,
         };
@@ -253,13 +255,17 @@ impl RemoteStream {
         }
     }
 
-    /// Packets sent to an IP address of which nothing authenticated has come.
-    pub(super) fn unverified_packets(&self, ip: IpAddr) -> u32 {
-        let of_ip = || self.candidates.iter().filter(|c| c.live && c.address.ip() == ip);
-        if of_ip().any(|candidate| candidate.verified) {
-            return 0;
+    /// Notes an authenticated answer of a candidate to a check of ours.
+    pub(super) fn answered(&mut self, id: RemoteId, now: Instant) {
+        self.heard(id, now);
+        if let Some(candidate) = self.get_mut(id) {
+            candidate.answered = true;
         }
-        of_ip().map(|candidate| u32::from(candidate.packets_unverified)).sum()
+    }
+
+    /// Whether a check of ours was answered from an IP address.
+    pub(super) fn has_answered(&self, ip: IpAddr) -> bool {
+        self.candidates.iter().any(|c| c.live && c.answered && c.address.ip() == ip)
     }
 
     fn place(&mut self, stream: u16, candidate: RemoteCandidate) -> Option<RemoteId> {
@@ -294,7 +300,9 @@ fn usable_address(
     if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
         return Err(CandidateRejected::AddressNotUsable);
     }
-    if ip.is_loopback() && !config.remote_loopback {
+    let refused = ip.is_loopback() && !config.remote_loopback
+        || is_link_local(&address) && !config.remote_link_local;
+    if refused {
         return Err(CandidateRejected::AddressNotUsable);
     }
     Ok(address)

@@ -229,6 +229,7 @@ impl Session {
         let number = request.component.number();
         let pairs = &self.pairs;
         let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
+        core.strangers.heard(request.from.ip());
         if let Some(known) = remotes.find(stream, number, request.from) {
             remotes.heard(known, cx.now);
             return Some(known);

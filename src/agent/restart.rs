@@ -82,7 +82,9 @@ impl Agent {
             }
             let credentials = section.and_then(|section| section.credentials.clone());
             let credentials = credentials.ok_or(DescriptionRejected::NoCredentials { stream })?;
-            if !credentials.is_readable() {
+            // Our own are nobody else's: somebody holds up a mirror.
+            let mirrored = credentials.ufrag == *self.session.local.ufrag;
+            if mirrored || !credentials.is_readable() {
                 return Err(DescriptionRejected::InvalidCredentials { stream });
             }
             all.push(Some(credentials));
@@ -217,6 +219,8 @@ impl Agent {
             self.core.ufrags.push(UfragChange::Removed(old.local.ufrag));
         }
         self.previous_until = None;
+        let refill = self.core.config.limits.unverified_refill_per_ip;
+        self.core.strangers.refill(cx.now, refill);
         self.core.forgot = true;
         self.core.local.begin_generation(self.previous.is_some());
         self.core.gathering = true;

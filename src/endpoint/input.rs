@@ -253,14 +253,14 @@ impl Endpoint {
         reason
     }
 
-    /// Whether anything may be sent from a socket to who is not known: not where all agents use
-    /// relays alone. [RFC 8828]
+    /// Whether anything may be sent from a socket to who is not known: not where there is no agent,
+    /// or all of them use relays alone. [RFC 8828]
     fn may_answer(&self, socket: SocketId) -> bool {
         let mut agents = self.slots.iter().filter_map(|slot| {
             let base = slot.base_of(socket)?;
             slot.agent.as_ref().map(|agent| agent.may_use(base))
         });
-        agents.next().is_none_or(|first| first || agents.any(|may| may))
+        agents.any(|may| may)
     }
 
     pub(super) fn handle_response(
@@ -342,7 +342,7 @@ impl Endpoint {
                 .and_then(|slot| slot.agent.as_ref())
                 .is_some_and(|agent| agent.knows(base, to));
             if concerns {
-                self.with_agent(index, |agent, cx, _| agent.handle_unreachable(cx, base, to));
+                self.with_agent(index, |agent, _, _| agent.handle_unreachable(base, to));
             }
         }
     }

@@ -19,6 +19,8 @@ mod topology;
 #[allow(dead_code, reason = "its users come")]
 mod oracle;
 
+mod hostile;
+
 mod matrix;
 
 mod scenario;

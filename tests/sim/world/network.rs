@@ -1,6 +1,7 @@
 //! The network: a heap of things to come, and the places that packets travel between.
 
 use core::cmp::{Ordering, Reverse};
+use core::time::Duration;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
@@ -50,6 +51,8 @@ pub(crate) enum Fate {
     Hold,
     /// These octets arrive instead.
     Replace(Vec<u8>),
+    /// These packets arrive instead, each so much later.
+    Instead(Vec<(Duration, Packet)>),
 }
 
 /// A test of each packet as it leaves for the last zone.
@@ -207,6 +210,12 @@ impl Inner {
                     return;
                 }
                 Fate::Replace(octets) => packet.octets = octets,
+                Fate::Instead(packets) => {
+                    for (after, packet) in packets {
+                        self.schedule(now + after, What::Arrive { zone, packet });
+                    }
+                    return;
+                }
             }
         }
         match self.links.pass(now, packet.sender, packet.toward, &mut packet.octets) {
