@@ -526,6 +526,36 @@ fn every_exception_from_a_lint_has_a_reason() {
     report(&findings);
 }
 
+/// SECURITY.md promises nothing that no test holds.
+#[test]
+fn every_promise_of_security_names_tests_that_exist() {
+    let names: BTreeSet<String> = rust(&["src", "tests"])
+        .iter()
+        .flat_map(|file| functions(&tokens(&code(&file.text))))
+        .map(|function| function.name)
+        .collect();
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut findings = Vec::new();
+    let mut table = false;
+    for (line, row) in (1..).zip(text.lines()) {
+        let named: Vec<&str> = row.split('`').skip(1).step_by(2).filter(|n| is_claim(n)).collect();
+        for name in named.iter().filter(|name| !names.contains(**name)) {
+            findings.push(format!("SECURITY.md:{line}: no test is called `{name}`"));
+        }
+        table = row.starts_with('|') && (table || row.contains("the test that holds it"));
+        let promises = table && !row.contains("---") && !row.contains("the test that holds it");
+        if promises && named.is_empty() {
+            findings.push(format!("SECURITY.md:{line}: no test holds this; name one"));
+        }
+    }
+    report(&findings);
+}
+
+/// Whether a name is that of a test: four words or more.
+fn is_claim(name: &str) -> bool {
+    name.matches('_').count() >= 3 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 #[test]
 fn what_is_quoted_is_not_code() {
     let odd = concat!(
