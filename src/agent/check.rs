@@ -477,7 +477,11 @@ impl Session {
         // Mirrored addresses, or the pair fails. A pair that works is not given up for a copy that
         // somebody sends from elsewhere: it gains nothing by it. [rfc8445-7.2.5.2.1-1]
         // [rfc8445-7.2.5.2.1-2a] [rfc8445-7.2.5.2.1-2b] [rfc8445-7.2.5.2.1-3]
-        if check.base != base || check.to != from {
+        // A conflict of roles is one wherever the answer comes from: two sides whose NATs answer
+        // from new ports would never end it. [rfc8445-7.2.5.1-1]
+        let code = authenticated.error_code().map_or(0, |error| error.code());
+        let conflict = authenticated.class() == MessageClass::Error && code == 487;
+        if (check.base != base || check.to != from) && !conflict {
             if self.pairs.get(check.pair).is_none_or(|pair| pair.valid.is_none()) {
                 self.finish(index, core);
                 self.fail_pair(check.pair, PairFailure::Asymmetric, core);
@@ -512,7 +516,6 @@ impl Session {
             }
             MessageClass::Error => {
                 self.finish(index, core);
-                let code = authenticated.error_code().map_or(0, |error| error.code());
                 self.handle_error(&check, code, core, cx);
             }
             MessageClass::Request | MessageClass::Indication => {

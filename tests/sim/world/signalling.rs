@@ -94,6 +94,8 @@ pub(crate) struct Side {
     newest: usize,
     /// What arrived before the first offer.
     early: Vec<Signal>,
+    /// Whether its descriptions wait for all its candidates. [RFC 8838 §16]
+    waits: bool,
 }
 
 /// How long an unanswered offer keeps a side from making another one. [RFC 3264 §4]
@@ -186,6 +188,7 @@ impl Inner {
         for tune in &s.tune {
             tune(&mut config);
         }
+        s.waits = config.trickle != Trickle::Full;
         self.power_on(host);
         self.hosts[host].guard.lite |= config.mode == Mode::Lite;
         let agent = self.hosts[host].endpoint().add_agent(now, config);
@@ -203,7 +206,7 @@ impl Inner {
 
     /// Signals the description now, or when all candidates are known.
     fn describe_when_ready(&mut self, call: usize, side: usize, act: Act) {
-        if self.calls[call].vanilla && self.side(call, side).gathered.is_none() {
+        if self.side(call, side).waits && self.side(call, side).gathered.is_none() {
             self.side(call, side).waiting = Some(act);
         } else {
             self.send_description(call, side, act);
@@ -358,11 +361,10 @@ impl Inner {
     pub(crate) fn agent_event(&mut self, call: usize, side: usize, event: Event) {
         let now = self.now;
         let restarts = self.calls[call].restarts;
-        let vanilla = self.calls[call].vanilla;
         let s = self.side(call, side);
         s.events.push((now, event.clone()));
         match event {
-            Event::LocalCandidate { stream, candidate, .. } if s.described && !vanilla => {
+            Event::LocalCandidate { stream, candidate, .. } if s.described && !s.waits => {
                 let ufrag = match candidate.ufrag() {
                     Some(ufrag) => Some(ufrag.to_owned()),
                     None => ufrag(&self.describe(call, side), stream),
