@@ -135,17 +135,22 @@ impl Session {
 
     /// The peer sees the selected pair from another address than before: a NAT on our side has
     /// forgotten us. Where the peer follows later nominations, the pair is nominated again, so
-    /// that it takes the new address.
+    /// that it takes the new address; elsewhere only a restart tells it.
     pub(super) fn renominate_moved(
         &mut self,
         component: ComponentId,
         id: PairId,
         core: &Core,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
     ) {
-        let applies = self.renomination && !self.retired && core.role == Role::Controlling;
         let selected = self.component(component).is_some_and(|known| known.selected == Some(id));
-        if applies && selected {
+        if !selected || self.retired {
+            return;
+        }
+        if !self.renomination {
+            let reason = RestartReason::Failed;
+            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+        } else if core.role == Role::Controlling {
             self.nominate(id, core, cx);
         }
     }

@@ -207,7 +207,7 @@ impl RemoteStream {
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
     /// least recently heard of among those that `keep` does not hold on to and that were not heard
-    /// of for a while; it is returned.
+    /// of for a while, or are of an IP address that has more of them; it is returned.
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
@@ -222,8 +222,14 @@ impl RemoteStream {
         let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
         let mut forgotten = None;
         if known().count() >= usize::from(max) {
+            // Nor does such a chain at one IP address keep others out.
+            let of_ip = |ip: IpAddr| known().filter(|(_, c)| c.address.ip() == ip).count();
+            let crowds = |ip: IpAddr| of_ip(ip) > of_ip(address.ip()) + 1;
             let (oldest, _) = known()
-                .filter(|(id, candidate)| !keep(*id) && now - candidate.heard >= REST)
+                .filter(|(id, candidate)| {
+                    let rested = now - candidate.heard >= REST;
+                    !keep(*id) && (rested || crowds(candidate.address.ip()))
+                })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;
             forgotten = Some(oldest);

@@ -98,3 +98,39 @@ fn a_quiet_call_outlives_a_forgetful_nat() {
     world.run_for(millis(25));
     assert_eq!(call.heard(right), 1);
 }
+
+/// Two NATs that give each other a new address with each answer fill the list of peer-reflexive
+/// candidates, while the way that works is on another network.
+#[test]
+fn an_endless_chain_on_one_network_does_not_keep_out_the_other() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let stun = world.stun("192.0.2.1:3478");
+        let nat = |mapping, filtering| Nat::new(mapping, filtering);
+        let left = nat(Depends::AddressAndPort, Depends::Independent);
+        let left = world.host().behind(left).using(stun);
+        let second = world.lan().behind(nat(Depends::Address, Depends::Address));
+        let first = nat(Depends::AddressAndPort, Depends::Address);
+        let right = world.host().behind(first).also_on(second).using(stun);
+        let call = world.call(left, right);
+        world.run_until(call.completed(), secs(10));
+        assert!(call.agree());
+    }
+}
+
+/// Without renomination the peer stays with the address that was nominated.
+#[test]
+fn where_nothing_is_nominated_twice_a_nat_that_forgets_leads_to_a_restart() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478");
+    let left = world.host().behind(Nat::FULL_CONE).using(stun);
+    let right = world.host();
+    let call = world.call(left, right);
+    let call = call.tune(right, |config| config.nomination.renomination = false);
+    world.run_until(call.completed(), secs(5));
+    world.run_for(secs(10));
+    left.reboot_nats();
+    world.run_for(secs(15));
+    assert!(call.completed()() && call.agree(), "{}, {}", call.pair(left), call.pair(right));
+}
