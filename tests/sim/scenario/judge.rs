@@ -12,8 +12,11 @@ use crate::world::secs;
 /// Within this the sides must find together again with the restarts that they recommend themselves:
 /// a PAC timer, twice as much as consent lasts, and some.
 const RECOVERY: Duration = secs(110);
-/// Within this a restart must lead to the best path that there is.
-const OPTIMUM: Duration = secs(20);
+/// What a long Ta adds to it: a check takes 79 times Ta and the pairs that there are. [RFC 8445 §14.3]
+const SLOWNESS: Duration = secs(150);
+/// Within this a restart must lead to the best path that there is: the checks of a candidate that is
+/// no more, as that of a relay which the server lost, may keep another of its foundation frozen.
+const OPTIMUM: Duration = secs(60);
 /// How long everything may take to calm down.
 const CALM: Duration = secs(60);
 /// How long the steady state is watched.
@@ -48,6 +51,11 @@ impl Stage<'_> {
         Ok(class)
     }
 
+    fn recovery(&self) -> Duration {
+        let slow = self.scenario.sides.iter().any(|side| side.ta >= 50);
+        if slow { RECOVERY + SLOWNESS } else { RECOVERY }
+    }
+
     fn has_lite(&self) -> bool {
         self.scenario.sides.iter().any(|side| side.lite)
     }
@@ -79,7 +87,7 @@ impl Stage<'_> {
         let settled = move || is_settled(call, components);
         let helped = self.trouble.borrow().lost;
         if !helped {
-            if self.happens(settled, RECOVERY) {
+            if self.happens(settled, self.recovery()) {
                 return Ok(());
             }
             let what = format!("no common pair without help: {}", self.situation());
@@ -176,7 +184,7 @@ impl Stage<'_> {
         let components = self.scenario.components;
         self.run_until(self.world.elapsed() + secs(50));
         let known = move || !call.completed()() || is_settled(call, components);
-        if !self.happens(known, RECOVERY) {
+        if !self.happens(known, self.recovery()) {
             return Err(self.broken("I-1", format!("no common pair: {}", self.situation())));
         }
         Ok(())

@@ -41,7 +41,12 @@ impl Scenario {
         let nagging = draw.chance(15);
         let lateness = if draw.chance(15) { draw.time(1, 50) } else { Duration::ZERO };
         draw.about("script");
-        let script = script(draw, &topology);
+        let mut script = script(draw, &topology);
+        // A lite agent follows a peer that moved only once that one nominates again, which a NAT that
+        // reboots during a nomination can keep it from hearing of.
+        if sides.iter().any(|side| side.lite) {
+            script.retain(|step| !matches!(step.verb, Verb::RebootNat(_)));
+        }
         Self {
             seed,
             topology,

@@ -99,8 +99,12 @@ pub(super) fn play(world: &World, scenario: &Scenario) -> Result<Report, Violati
 
 impl<'w> Stage<'w> {
     fn set(world: &'w World, scenario: &'w Scenario) -> Self {
-        world.links(|link| *link = scenario.links);
+        // Nothing but its checksum keeps a flipped bit of a server's refusal from being believed.
+        world.links(|link| *link = Link { corrupt: 0.0, ..scenario.links });
         let hosts = scenario.topology.build(world);
+        for [from, to] in [hosts, [hosts[1], hosts[0]]] {
+            world.link(from, to, |link| link.corrupt = scenario.links.corrupt);
+        }
         let trouble = Rc::new(RefCell::new(Trouble {
             signalling: scenario.signalling,
             rng: Rng::new(scenario.seed, "scenario signalling faults"),
