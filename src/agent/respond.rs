@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
 use crate::config::Role;
-use crate::event::{Event, PairFailure};
+use crate::event::{Event, PairFailure, RestartReason};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
 use crate::time::Instant;
@@ -365,8 +365,17 @@ impl Session {
                     check.resend = false;
                 }
             }
-            PairState::Failed(PairFailure::ConsentLost) => return,
-            PairState::Failed(_) if pair.revivals >= REVIVALS => return,
+            PairState::Failed(reason)
+                if reason == PairFailure::ConsentLost || pair.revivals >= REVIVALS =>
+            {
+                // The peer selects a pair that we never shall: only a restart brings us together.
+                if request.nominated.is_some() && pair.revivals < u8::MAX {
+                    pair.revivals = u8::MAX;
+                    let reason = RestartReason::Failed;
+                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                }
+                return;
+            }
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
                 pair.nomination_pending = request.nominated.or(pair.nomination_pending);
                 pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
