@@ -3,7 +3,7 @@
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 
 use crate::world::nat::{Depends, Hairpin, Nat};
-use crate::world::{World, millis, secs};
+use crate::world::{Seed, World, millis, secs};
 
 /// [rfc8445-7.2.5.3.1-1] [rfc8445-7.3.1.3-p1]
 #[test]
