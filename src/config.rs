@@ -35,6 +35,20 @@ pub enum Trickle {
     Off,
 }
 
+/// Whether gathering ever ends. [RFC 8838 §13]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gathering {
+    /// Once a generation. Its end is signalled, so that the peer knows when there is nothing left
+    /// to hope for; an address that turns up later waits for a restart, which is recommended.
+    Once,
+    /// As long as the agent lives. No end of candidates is signalled; an address that turns up
+    /// later is trickled and checked at once, after a nomination where both sides know
+    /// renomination. Once six bases have gone in one generation a restart is recommended for the
+    /// next, as candidates that were signalled cannot be taken back. Only a full agent with full
+    /// trickle does it; others gather once.
+    Continual,
+}
+
 /// Which candidates are used. [RFC 8828]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CandidatePolicy {
@@ -201,6 +215,9 @@ pub struct AgentConfig {
     pub credentials: Option<Credentials>,
     /// How candidates travel. Default full trickle.
     pub trickle: Trickle,
+    /// Whether gathering ever ends. Default once: it works with every peer, and a restart brings
+    /// later addresses in. Continual saves the restart between two that know renomination.
+    pub gathering: Gathering,
     /// Which candidates are used. Default all.
     pub policy: CandidatePolicy,
     /// The Ta that we propose. Default 20 ms; the higher of both sides' counts, and a peer that
@@ -250,6 +267,7 @@ impl AgentConfig {
             sockets: None,
             credentials: None,
             trickle: Trickle::Full,
+            gathering: Gathering::Once,
             policy: CandidatePolicy::All,
             ta: Duration::from_millis(20),
             check_backoff: CheckBackoff::Evidence { interval: Duration::from_millis(150) },

@@ -134,6 +134,13 @@ pub enum RestartReason {
     ConsentExpiring,
     /// The checks failed, or the server lost the relay of the selected pair.
     Failed,
+    /// The local address of the pair in use is gone and none is in reserve, its path does not
+    /// answer after a change of the network, or an address turned up that only a restart makes a
+    /// candidate of. Restart on the addresses that there are.
+    NetworkChanged,
+    /// Our restart was not answered for 10 s, and twice as long each time after that, five times:
+    /// signal the same description again.
+    NotAnswered,
 }
 
 /// Something that the application may want to know. Each is reported once, in order.

@@ -113,15 +113,25 @@ struct Task {
     known: Option<SocketAddr>,
 }
 
+impl Task {
+    /// A mapping that is in use may be another one.
+    fn doubt(&mut self, now: Instant) {
+        if let TaskState::Mapped { refresh_at, .. } = &mut self.state {
+            *refresh_at = now;
+        }
+    }
+}
+
 /// What came of a response or of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gathered {
-    /// A server saw `mapped` for packets from `socket`; if that is news, which one it was and how
-    /// long it took.
+    /// A server saw `mapped` for packets from `socket`, where it saw `before` until now; if that is
+    /// news, which one it was and how long it took.
     Mapped {
         socket: SocketId,
         server: SocketAddr,
         mapped: SocketAddr,
+        before: Option<SocketAddr>,
         news: Option<(ServerId, Duration)>,
     },
     /// A server gave nothing for `socket`.
@@ -137,11 +147,31 @@ pub(crate) struct Request {
     pub(crate) started: Option<TransactionId>,
 }
 
+/// A socket.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    id: SocketId,
+    base: SocketAddr,
+    /// How often a NAT on the way has forgotten it.
+    forgotten: u8,
+}
+
+impl Known {
+    /// How long a mapping is left alone: half as long each time that a NAT forgot one.
+    fn refresh(&self, config: &EndpointConfig) -> Duration {
+        let shorter = config.mapping_refresh / (1 << self.forgotten.min(8));
+        shorter.max(REFRESH_MINIMUM.min(config.mapping_refresh))
+    }
+}
+
+/// The least time between refreshes of a mapping.
+const REFRESH_MINIMUM: Duration = Duration::from_secs(4);
+
 /// All gathering of an endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Gatherer {
     servers: Vec<Server>,
-    sockets: Vec<(SocketId, SocketAddr)>,
+    sockets: Vec<Known>,
     tasks: Vec<Task>,
     ids: Stream,
     rto: RtoEstimator,
@@ -166,15 +196,15 @@ impl Gatherer {
 
     pub(crate) fn add_server(&mut self, server: Server) -> ServerId {
         let id = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
-        for (socket, base) in self.sockets.clone() {
-            self.add_task(socket, base, id, &server);
+        for known in self.sockets.clone() {
+            self.add_task(known.id, known.base, id, &server);
         }
         self.servers.push(server);
         id
     }
 
     pub(crate) fn add_socket(&mut self, socket: SocketId, base: SocketAddr) {
-        self.sockets.push((socket, base));
+        self.sockets.push(Known { id: socket, base, forgotten: 0 });
         for (index, server) in self.servers.clone().iter().enumerate() {
             let id = ServerId(u32::try_from(index).unwrap_or(u32::MAX));
             self.add_task(socket, base, id, server);
@@ -182,7 +212,7 @@ impl Gatherer {
     }
 
     pub(crate) fn remove_socket(&mut self, socket: SocketId) {
-        self.sockets.retain(|(known, _)| *known != socket);
+        self.sockets.retain(|known| known.id != socket);
         for task in self.tasks.iter().filter(|task| task.socket == socket) {
             if let TaskState::Running { id, .. } = task.state {
                 self.ended.push(id);
@@ -238,6 +268,7 @@ impl Gatherer {
         took: Duration,
         config: &EndpointConfig,
     ) -> Option<Gathered> {
+        let refresh_at = now + self.refresh_of(socket, config);
         let task = self.tasks.iter_mut().find(|t| t.socket == socket && t.server == server)?;
         if !self.needed || !is_usable(mapped, task.to) {
             return None;
@@ -246,11 +277,11 @@ impl Gatherer {
             self.ended.push(id);
         }
         let news = (task.known != Some(mapped)).then_some((server, took));
-        task.known = Some(mapped);
-        task.state = TaskState::Mapped { mapped, refresh_at: now + config.mapping_refresh };
+        let before = task.known.replace(mapped).filter(|before| *before != mapped);
+        task.state = TaskState::Mapped { mapped, refresh_at };
         let (to, group) = (task.to, task.group);
         self.settle_group(socket, server, group);
-        Some(Gathered::Mapped { socket, server: to, mapped, news })
+        Some(Gathered::Mapped { socket, server: to, mapped, before, news })
     }
 
     /// Somebody needs candidates: whatever is not known for sure is asked. [rfc8445-5.1.1.2-4a]
@@ -263,6 +294,40 @@ impl Gatherer {
                 TaskState::Queued | TaskState::Running { .. } | TaskState::Mapped { .. } => {}
             }
         }
+    }
+
+    /// A socket turned up late, and somebody needs what the servers say of it.
+    pub(crate) fn gather_on(&mut self, socket: SocketId) {
+        self.needed = true;
+        for task in self.tasks.iter_mut().filter(|task| task.socket == socket && !task.allocates) {
+            match task.state {
+                TaskState::Idle | TaskState::Failed => task.state = TaskState::Queued,
+                TaskState::Queued | TaskState::Running { .. } | TaskState::Mapped { .. } => {}
+            }
+        }
+    }
+
+    /// A peer sees a socket elsewhere than before, so that its mappings are others, too: they are
+    /// asked for at once, and more often from now on.
+    pub(crate) fn moved(&mut self, now: Instant, socket: SocketId) {
+        if let Some(known) = self.sockets.iter_mut().find(|known| known.id == socket) {
+            known.forgotten = known.forgotten.saturating_add(1);
+        }
+        for task in self.tasks.iter_mut().filter(|task| task.socket == socket) {
+            task.doubt(now);
+        }
+    }
+
+    /// All mappings may be others now.
+    pub(crate) fn doubt_all(&mut self, now: Instant) {
+        for task in &mut self.tasks {
+            task.doubt(now);
+        }
+    }
+
+    fn refresh_of(&self, socket: SocketId, config: &EndpointConfig) -> Duration {
+        let known = self.sockets.iter().find(|known| known.id == socket);
+        known.map_or(config.mapping_refresh, |known| known.refresh(config))
     }
 
     /// Nobody needs the mappings any more: they are left to expire.
@@ -412,11 +477,16 @@ impl Gatherer {
         match mapped {
             Ok(mapped) => {
                 let news = (task.known != Some(mapped)).then_some((server, now - task.asked));
-                task.known = Some(mapped);
-                task.state = TaskState::Mapped { mapped, refresh_at: now + config.mapping_refresh };
+                let before = task.known.replace(mapped).filter(|before| *before != mapped);
+                let known = self.sockets.iter_mut().find(|known| known.id == socket);
+                let refresh = known.map_or(config.mapping_refresh, |known| {
+                    known.forgotten = known.forgotten.saturating_add(before.is_some().into());
+                    known.refresh(config)
+                });
+                task.state = TaskState::Mapped { mapped, refresh_at: now + refresh };
                 let (to, group) = (task.to, task.group);
                 self.settle_group(socket, server, group);
-                Ok(Gathered::Mapped { socket, server: to, mapped, news })
+                Ok(Gathered::Mapped { socket, server: to, mapped, before, news })
             }
             Err(reason) => {
                 task.state = TaskState::Failed;

@@ -14,10 +14,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use floe::config::{DataClass, EndpointConfig, Role, Trickle};
+use floe::config::{DataClass, EndpointConfig, Gathering, Role, Trickle};
 use floe::driver::{
-    BindError, ConnectError, Events, InterfaceError, NodeBuilder, PathFilter, SignalRejected,
-    TransmitError,
+    AddressSource, BindError, ConnectError, Events, InterfaceError, NodeBuilder, PathFilter,
+    SignalRejected, TransmitError,
 };
 use floe::signaling::memory::{self, Memory};
 use floe::signaling::{CandidateInit, Signal, SignalingExt};
@@ -598,4 +598,136 @@ async fn noise_from_strangers_disturbs_nobody() {
     say(&near, &far, b"hello").await;
     say(&far, &near, b"hello").await;
     assert_eq!(near.try_recv(&mut [0; 8]), None);
+}
+
+/// The addresses of a machine that a test gives and takes away.
+#[derive(Clone)]
+struct Addresses(Arc<Mutex<Vec<&'static str>>>);
+
+impl Addresses {
+    fn new(ips: &[&'static str]) -> Self {
+        Self(Arc::new(Mutex::new(ips.to_vec())))
+    }
+
+    fn become_(&self, ips: &[&'static str]) {
+        *self.0.lock().unwrap() = ips.to_vec();
+    }
+
+    fn node(&self) -> NodeBuilder {
+        let ips = Arc::clone(&self.0);
+        let source: AddressSource = Arc::new(move || {
+            ips.lock().unwrap().iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect()
+        });
+        Node::builder().addresses_from(source)
+    }
+}
+
+fn base(connection: &Connection) -> String {
+    connection.selected().map(|pair| pair.base.ip().to_string()).unwrap_or_default()
+}
+
+/// Both sides are heard, if not at once, and the left one sends from `ip`.
+async fn both_talk_from(ip: &str, left: &Connection, right: &Connection) {
+    bounded(async {
+        let mut heard = [false; 2];
+        while heard != [true; 2] || base(left) != ip {
+            for ((from, to), heard) in [(left, right), (right, left)].iter().zip(&mut heard) {
+                let _ = from.send(b"hello").await;
+                let received =
+                    tokio::time::timeout(Duration::from_millis(20), to.recv(&mut [0; 9]));
+                *heard |= received.await.is_ok();
+            }
+        }
+    })
+    .await;
+}
+
+/// [rfc8445-5.1.1.4-3]
+#[tokio::test]
+async fn an_address_that_goes_takes_its_socket_along_and_data_goes_on_over_another() {
+    let addresses = Addresses::new(&["127.0.0.2", "127.0.0.3"]);
+    let node = addresses.node().bind().await.unwrap();
+    let other = self::node().await;
+    let (left, right) = connect(&node, &other).await;
+    both_talk_from(&base(&left), &left, &right).await;
+    assert!(node.network_changed().await.is_empty());
+
+    let (gone, stays) = match &*base(&left) {
+        "127.0.0.2" => ("127.0.0.2", "127.0.0.3"),
+        _ => ("127.0.0.3", "127.0.0.2"),
+    };
+    addresses.become_(&[stays]);
+    let change = node.network_changed().await;
+    assert!(change.added.is_empty() && change.removed.len() == 1);
+    assert_eq!(change.removed[0].ip().to_string(), gone);
+    assert!(is_free(change.removed[0]));
+    both_talk_from(stays, &left, &right).await;
+}
+
+/// [rfc8445-5.1.1.4-3]
+#[tokio::test]
+async fn an_address_that_turns_up_is_offered_in_a_restart() {
+    let addresses = Addresses::new(&["127.0.0.2"]);
+    let node = addresses.node().bind().await.unwrap();
+    let other = self::node().await;
+    let (left, right) = connect(&node, &other).await;
+    let (mut ours, mut theirs) = (left.events(), right.events());
+
+    addresses.become_(&["127.0.0.2", "127.0.0.3"]);
+    assert_eq!(node.network_changed().await.added.len(), 1);
+    let restarted = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Restarting { .. });
+    assert_eq!(until(&mut ours, restarted).await, ConnectionEvent::Restarting { by_peer: false });
+    let told = |event: &ConnectionEvent| match event {
+        ConnectionEvent::RemoteCandidate(candidate) => {
+            candidate.socket_address().is_some_and(|at| at.ip().to_string() == "127.0.0.3")
+        }
+        _ => false,
+    };
+    until(&mut theirs, told).await;
+
+    addresses.become_(&["127.0.0.3"]);
+    assert_eq!(node.network_changed().await.removed.len(), 1);
+    both_talk_from("127.0.0.3", &left, &right).await;
+}
+
+/// [rfc8445-5.1.1.4-3]
+#[tokio::test]
+async fn gathering_continually_an_address_that_turns_up_is_trickled() {
+    let addresses = Addresses::new(&["127.0.0.2"]);
+    let continual = |agent: &mut floe::config::AgentConfig| agent.gathering = Gathering::Continual;
+    let node = addresses.node().agent(continual).bind().await.unwrap();
+    let other = self::node().await;
+    let (left, right) = connect(&node, &other).await;
+    let selected = |event: &ConnectionEvent| matches!(event, ConnectionEvent::Selected(_));
+    let mut theirs = right.events();
+    until(&mut theirs, selected).await;
+
+    addresses.become_(&["127.0.0.2", "127.0.0.3"]);
+    node.network_changed().await;
+    let next = |event: &ConnectionEvent| {
+        matches!(event, ConnectionEvent::RemoteCandidate(_) | ConnectionEvent::Restarting { .. })
+    };
+    let ConnectionEvent::RemoteCandidate(candidate) = until(&mut theirs, next).await else {
+        panic!("a restart");
+    };
+    assert_eq!(candidate.socket_address().unwrap().ip().to_string(), "127.0.0.3");
+    addresses.become_(&["127.0.0.3"]);
+    node.network_changed().await;
+    both_talk_from("127.0.0.3", &left, &right).await;
+}
+
+#[tokio::test]
+async fn a_machine_without_a_network_comes_back_when_it_has_one() {
+    let addresses = Addresses::new(&["127.0.0.2"]);
+    let node = addresses.node().bind().await.unwrap();
+    let other = self::node().await;
+    let (left, right) = connect(&node, &other).await;
+    both_talk_from("127.0.0.2", &left, &right).await;
+
+    addresses.become_(&[]);
+    assert_eq!(node.network_changed().await.removed.len(), 1);
+    assert!(node.local_addresses().is_empty() && left.selected().is_none());
+    addresses.become_(&["127.0.0.3"]);
+    assert_eq!(node.network_changed().await.added.len(), 1);
+    both_talk_from("127.0.0.3", &left, &right).await;
 }

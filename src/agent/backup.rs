@@ -11,7 +11,7 @@ use crate::net::ComponentId;
 use crate::time::Instant;
 
 use super::Core;
-use super::pair::{Pair, PairId, PairState};
+use super::pair::{Pair, PairId, PairState, PathClass};
 use super::session::{Component, Session};
 
 /// A pair that the controlling side checked within this time is its choice: two periods of
@@ -19,23 +19,24 @@ use super::session::{Component, Session};
 const FOLLOWED: core::time::Duration = core::time::Duration::from_secs(12);
 
 impl Session {
-    /// Whether pairs with so many relays are of use to a component beside its selected pair.
-    pub(super) fn is_of_use(&self, component: ComponentId, relays: u8, core: &Core) -> bool {
+    /// Whether pairs of a class are of use to a component beside its selected pair: in its place,
+    /// or in reserve.
+    pub(super) fn is_of_use(&self, component: ComponentId, class: PathClass, core: &Core) -> bool {
         if !self.renomination || self.retired || core.is_lite() {
             return false;
         }
         let selected = self.component(component).and_then(|known| known.selected);
         let selected = selected.and_then(|id| self.pairs.get(id));
-        selected.is_none_or(|selected| match selected.class.relays {
-            0 => relays > 0 && core.config.backup == BackupPolicy::Relay,
-            more => relays < more,
+        selected.is_none_or(|selected| {
+            let reserve = selected.class.relays == 0 && class.relays > 0;
+            class < selected.class || reserve && core.config.backup == BackupPolicy::Relay
         })
     }
 
     /// Whether a pair outlives the time in which unselected pairs are freed.
     pub(super) fn is_kept(&self, id: PairId, core: &Core) -> bool {
         self.pairs.get(id).is_some_and(|pair| {
-            pair.valid.is_some() && self.is_of_use(pair.component, pair.class.relays, core)
+            pair.valid.is_some() && self.is_of_use(pair.component, pair.class, core)
         })
     }
 

@@ -616,6 +616,7 @@ impl Session {
             self.trace(check.pair, core, "pair is valid");
         }
         if moved {
+            core.signs.push(super::Sign::Moved(check.base));
             self.renominate_moved(component, check.pair, core, cx);
         }
         if recovered {

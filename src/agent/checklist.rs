@@ -111,8 +111,7 @@ impl Session {
         let settled = self.component(component).is_none_or(|known| known.selected.is_some());
         let late = !running || settled;
         let duplicate = self.pairs.find(base_id, remote_id).is_some();
-        let of_use =
-            !late || settled && self.is_of_use(component, class(base, remote).relays, core);
+        let of_use = !late || settled && self.is_of_use(component, class(base, remote), core);
         if !of_use || duplicate || !pairable(base, remote, stream) {
             return;
         }
@@ -193,7 +192,7 @@ impl Session {
         state: PairState,
         core: &Core,
     ) -> Option<PairId> {
-        let base = core.local.base(base_id)?;
+        let base = core.local.base(base_id).filter(|base| base.usable)?;
         let local_id = base.candidate?;
         let local = core.local.candidate(local_id)?;
         let remote = self.remote(remote_id)?;
@@ -390,6 +389,7 @@ impl Session {
         for id in gone {
             self.fail_pair(id, PairFailure::Unreachable, core);
         }
+        self.early.retain(|early| early.base != base);
     }
 
     /// The number of components that are used: the lesser of both sides'. Components that the

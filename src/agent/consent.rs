@@ -108,6 +108,25 @@ impl Consent {
         }
     }
 
+    /// The same, and the first verification is due at once.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.unanswered.is_none() {
+            let first = VERIFY_AFTER.first().copied().unwrap_or_default().as_nanos();
+            let first = u64::try_from(first).unwrap_or(u64::MAX);
+            self.suspect(Instant::from_nanos(now.as_nanos().saturating_sub(first)));
+        }
+    }
+
+    /// Whether the pair is silent, or two verifications in a row had no answer so far.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.silent || self.unanswered.is_some() && self.verified >= 2
+    }
+
+    /// Whether an answer is missing.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         if planted(Bug::SecondsWrap) {
             let seconds = |at: Instant| (at.as_nanos() / 1_000_000_000) & 0xFFFF;

@@ -88,7 +88,7 @@ impl Agent {
             .previous
             .as_deref()
             .and_then(|previous| Some((previous.generation, selected(previous)?)));
-        let troubled = self.previous.as_ref().is_some_and(|previous| previous.is_troubled(id));
+        let troubled = self.previous.as_ref().is_some_and(|previous| previous.is_doubtful(id));
         if let Some(previous) = previous.filter(|_| !troubled) {
             return Some(previous);
         }

@@ -69,6 +69,9 @@ pub enum DescriptionRejected {
     TooManyRestarts,
     /// `ice-lite` changed without new credentials. [rfc8839-4.4.2.1-4]
     ChangedWithoutRestart,
+    /// We restarted, and it has the credentials from before: it answers an earlier offer. Wait for
+    /// the next one. [rfc8839-4.4.2.1-1b]
+    Outdated,
     /// The agent is closed.
     Closed,
 }
@@ -85,6 +88,7 @@ impl fmt::Display for DescriptionRejected {
             Self::Mismatch { stream } => write!(f, "ice-mismatch for data stream {stream}"),
             Self::TooManyRestarts => f.write_str("too many restarts by the peer"),
             Self::ChangedWithoutRestart => f.write_str("ice-lite changed without a restart"),
+            Self::Outdated => f.write_str("it is from before the restart"),
             Self::Closed => f.write_str("agent is closed"),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Base {
     pub(super) candidate: Option<LocalId>,
     /// False once the socket is gone.
     pub(super) usable: bool,
+    /// It turned up too late to be signalled: a candidate with the next restart.
+    waiting: bool,
 }
 
 impl Base {
@@ -51,6 +53,7 @@ impl Base {
             local_preference: 0,
             candidate: None,
             usable: true,
+            waiting: false,
         }
     }
 }
@@ -93,6 +96,8 @@ pub(super) struct Local {
     candidates: Vec<LocalCandidate>,
     next_foundation: u16,
     next_place: u16,
+    /// How many bases went in this generation.
+    turnover: u8,
 }
 
 impl Local {
@@ -225,9 +230,72 @@ impl Local {
         }
     }
 
+    /// A base is gone, and with it its candidates. [rfc8445-5.1.1.4-3]
     pub(super) fn remove_base(&mut self, id: BaseId) {
         if let Some(base) = self.bases.get_mut(usize::from(id.0)) {
             base.usable = false;
+            base.waiting = false;
+            self.turnover = self.turnover.saturating_add(1);
+        }
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.base == id) {
+            candidate.live = false;
+        }
+    }
+
+    /// How many bases went in this generation.
+    pub(super) fn turnover(&self) -> u8 {
+        self.turnover
+    }
+
+    /// Whether some base is gone whose place is not free yet.
+    pub(super) fn has_gone(&self) -> bool {
+        self.bases.iter().any(|base| !base.usable)
+    }
+
+    /// Whether there is any socket.
+    pub(super) fn is_connected(&self) -> bool {
+        self.bases.iter().any(|base| base.usable && !base.relayed)
+    }
+
+    /// Whether any socket is a candidate.
+    pub(super) fn has_host(&self) -> bool {
+        self.bases.iter().any(|base| base.usable && !base.relayed && base.candidate.is_some())
+    }
+
+    /// Whether a component has a socket on this IP address.
+    pub(super) fn has_base_at(&self, component: ComponentId, ip: IpAddr) -> bool {
+        self.bases.iter().any(|base| {
+            base.usable && !base.relayed && base.component == component && base.address.ip() == ip
+        })
+    }
+
+    /// A base waits for the next restart.
+    pub(super) fn wait(&mut self, id: BaseId) {
+        if let Some(base) = self.bases.get_mut(usize::from(id.0)) {
+            base.waiting = true;
+        }
+    }
+
+    /// Takes the bases that waited, with their addresses.
+    pub(super) fn take_waiting(&mut self) -> Vec<(BaseId, SocketAddr)> {
+        let bases = self.bases.iter_mut().enumerate();
+        let waiting = bases.filter_map(|(index, base)| {
+            let id = BaseId(u16::try_from(index).ok()?);
+            core::mem::take(&mut base.waiting).then_some((id, base.address))
+        });
+        waiting.collect()
+    }
+
+    /// A base is not seen at `mapped` any more: that is no candidate from now on.
+    pub(super) fn forget_mapping(&mut self, id: BaseId, mapped: SocketAddr) {
+        let outdated = |known: &&mut LocalCandidate| {
+            known.base == id
+                && known.kind == CandidateKind::ServerReflexive
+                && known.address == mapped
+        };
+        if let Some(known) = self.candidates.iter_mut().find(outdated) {
+            known.live = false;
+            self.choose_candidate(id);
         }
     }
 
@@ -246,7 +314,11 @@ impl Local {
             .iter()
             .position(|known| known.address == address && known.base == base_id);
         if let Some(known) = known {
-            return self.revive(known, signalled);
+            let learnt = |c: &LocalCandidate| c.live && !c.signalled && signalled;
+            return match self.candidates.get(known).is_some_and(learnt) {
+                true => self.sign(known, kind, base_id, origin),
+                false => self.revive(known, signalled),
+            };
         }
         let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
@@ -275,6 +347,31 @@ impl Local {
         });
         self.choose_candidate(base_id);
         Some(id)
+    }
+
+    /// What was learnt from an answer to a check turns out to be a candidate that the peer is to be
+    /// told of.
+    fn sign(
+        &mut self,
+        known: usize,
+        kind: CandidateKind,
+        base_id: BaseId,
+        origin: Option<Origin>,
+    ) -> Option<LocalId> {
+        let base = self.base(base_id)?;
+        let ip = base.address.ip();
+        let priority = self.unused_priority(kind, base);
+        let foundation = self.foundation(kind, ip, origin.map(|origin| origin.server));
+        let place = self.take_place();
+        let candidate = self.candidates.get_mut(known)?;
+        candidate.kind = kind;
+        candidate.priority = priority;
+        candidate.foundation = foundation;
+        candidate.origin = origin.map(Box::new);
+        candidate.signalled = true;
+        candidate.place = place;
+        self.choose_candidate(base_id);
+        u16::try_from(known).ok().map(LocalId)
     }
 
     /// Takes a candidate of an earlier generation into this one.
@@ -409,6 +506,7 @@ impl Local {
     /// the generation before refer to them (`keep`), they are only put aside.
     /// [rfc8839-4.4.1.1.1-5a]
     pub(super) fn begin_generation(&mut self, keep: bool) {
+        self.turnover = 0;
         let bases = &self.bases;
         let usable = |id: BaseId| bases.get(usize::from(id.0)).is_some_and(|base| base.usable);
         for candidate in &mut self.candidates {
@@ -584,6 +682,22 @@ mod tests {
         let kind = CandidateKind::ServerReflexive;
         let srflx = local.add_candidate(kind, BaseId(0), mapped, server, true).unwrap();
         assert!(!foundations.contains(&local.candidate(srflx).unwrap().foundation));
+    }
+
+    /// An answer to a check of the generation before may come while the server is asked anew.
+    #[test]
+    fn an_address_that_a_check_showed_first_is_signalled_once_a_server_tells_it() {
+        let mut local = Local::default();
+        local.add_bases(&[base("192.0.2.1:1")]);
+        let (id, mapped) = (BaseId(0), "198.51.100.1:7".parse().unwrap());
+        let learnt = local.add_candidate(CandidateKind::PeerReflexive, id, mapped, None, false);
+        let from = Origin { server: IpAddr::from([203, 0, 113, 1]), mapped: None };
+        let kind = CandidateKind::ServerReflexive;
+        assert_eq!(local.add_candidate(kind, id, mapped, Some(from), true), learnt);
+        let candidate = local.candidate(learnt.unwrap()).unwrap();
+        assert!(candidate.kind == kind && candidate.signalled);
+        assert_eq!(candidate.priority, priority(kind, 65_535, 1));
+        assert_eq!(local.add_candidate(kind, id, mapped, Some(from), true), None);
     }
 
     /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1]

@@ -12,6 +12,7 @@
 //! session        one generation of all that         restart   §9    from one to the next
 //! backup         what is kept beside a selected pair   data   §12   the gates of application data
 //! streams §8.1.2 removing one of several             lite  §8.2  lite toward lite
+//! roam           bases that come and go
 //! ```
 
 mod backup;
@@ -29,6 +30,7 @@ mod remote;
 mod report;
 mod respond;
 mod restart;
+mod roam;
 mod session;
 mod strangers;
 mod streams;
@@ -54,6 +56,8 @@ pub(crate) use local::{BaseConfig, BaseId};
 use local::{Local, Origin};
 use pair::PairId;
 use remote::Added;
+use roam::Alarm;
+pub(crate) use roam::Sign;
 use session::{ChecklistState, Session};
 use strangers::Strangers;
 
@@ -126,7 +130,7 @@ struct Core {
     ids: Random,
     secrets: Random,
     spread: Random,
-    /// Whether candidates may still turn up.
+    /// Whether servers may still give candidates.
     gathering: bool,
     /// Transactions whose answers are of no use any more; the endpoint forgets them.
     ended: Vec<TransactionId>,
@@ -134,18 +138,17 @@ struct Core {
     ufrags: Vec<UfragChange>,
     /// Whether remote addresses were forgotten; the endpoint checks its table.
     forgot: bool,
-    /// Bases that turned up after the end of gathering: candidates with the next restart.
-    waiting: Vec<BaseId>,
     /// Whether a new generation is to gather; the endpoint starts that.
     regather: bool,
     /// The generation that is current.
     generation: Generation,
     selected_changes: u32,
-    /// Peers that a base over a relay does not hear of any more: the server may have lost what it
-    /// granted.
-    doubts: Vec<(BaseId, SocketAddr)>,
     /// What was sent to addresses that did not answer.
     strangers: Strangers,
+    /// What the endpoint is to follow up.
+    signs: Vec<Sign>,
+    /// A restart was recommended in this generation as there is no pair left.
+    advised: bool,
 }
 
 impl Core {
@@ -225,6 +228,13 @@ pub(crate) struct Agent {
     state: AgentState,
     /// When the peer restarted, for the limit.
     restarts: VecDeque<Instant>,
+    alarm: Option<Alarm>,
+    /// The peer's ufrag before a restart of ours, until that is answered.
+    outdated: Option<Box<str>>,
+    /// How often it was told of that a restart of ours was not answered.
+    reminders: u8,
+    /// An address turned up that a restart would make use of.
+    news: bool,
 }
 
 impl Agent {
@@ -247,12 +257,12 @@ impl Agent {
             ended: Vec::new(),
             ufrags: Vec::new(),
             forgot: false,
-            waiting: Vec::new(),
             regather: false,
             generation: Generation(0),
             selected_changes: 0,
-            doubts: Vec::new(),
             strangers: Strangers::default(),
+            signs: Vec::new(),
+            advised: false,
             config,
         };
         core.new_tie_breaker(cx.seed);
@@ -267,6 +277,10 @@ impl Agent {
             previous_until: None,
             state: AgentState::New,
             restarts: VecDeque::new(),
+            alarm: None,
+            outdated: None,
+            reminders: 0,
+            news: false,
         };
         // Component by component. [rfc8838-17-1a] [rfc8838-17-1b]
         let mut order: Vec<_> = (0..=u16::MAX).map(BaseId).zip(bases).collect();
@@ -275,34 +289,6 @@ impl Agent {
             agent.add_host(cx, id, base);
         }
         agent
-    }
-
-    /// Adds a base for a socket that turned up later. After end-of-candidates was signalled it
-    /// is no candidate before the next restart: with a lite agent that is any socket which comes
-    /// after the agent. [rfc8838-13-6] [rfc8838-13-8] [rfc8839-4.4.1.3-2a]
-    pub(crate) fn add_base(&mut self, cx: &mut Context<'_>, base: &BaseConfig) -> Option<BaseId> {
-        let id = self.new_base(base)?;
-        if self.may_trickle(base.component) {
-            self.add_host(cx, id, base);
-        } else if base.signalled && self.core.config.policy == CandidatePolicy::All {
-            self.core.waiting.push(id);
-        }
-        Some(id)
-    }
-
-    fn new_base(&mut self, base: &BaseConfig) -> Option<BaseId> {
-        let in_use = |id: BaseId| {
-            self.sessions().any(|session| session.pairs.iter().any(|(_, pair)| pair.base == id))
-        };
-        let free = self.core.local.free_base().filter(|id| !in_use(*id));
-        self.core.local.add_late_base(base, free)
-    }
-
-    /// Whether a new candidate of a component may still be signalled in this generation.
-    /// [rfc8838-13-6] [rfc8838-13-10]
-    fn may_trickle(&self, component: ComponentId) -> bool {
-        let concluded = self.session.component(component).is_some_and(|known| known.concluded);
-        self.core.gathering && !concluded
     }
 
     /// Makes the host candidate of a base, unless policy keeps it out. A lite agent has one for
@@ -315,16 +301,6 @@ impl Agent {
         }
     }
 
-    /// Makes candidates of the bases that waited for a restart.
-    pub(super) fn add_waiting(&mut self, cx: &mut Context<'_>) {
-        for id in core::mem::take(&mut self.core.waiting) {
-            let address = self.core.local.base(id).filter(|base| base.usable).map(|b| b.address);
-            if let Some(address) = address {
-                self.add_local(cx, CandidateKind::Host, id, address, None);
-            }
-        }
-    }
-
     /// A server saw this address for packets from `base`. [rfc8445-5.1.1.2-p2]
     /// [rfc8838-13-10]
     pub(crate) fn add_reflexive(
@@ -334,8 +310,8 @@ impl Agent {
         mapped: SocketAddr,
         server: IpAddr,
     ) {
-        let component = self.component_of(base).and_then(|id| self.session.component(id));
-        if self.uses_reflexive() && component.is_some_and(|component| !component.concluded) {
+        let open = self.component_of(base).is_some_and(|component| self.may_trickle(component));
+        if self.uses_reflexive() && open {
             let kind = CandidateKind::ServerReflexive;
             self.add_local(cx, kind, base, mapped, Some(Origin { server, mapped: None }));
         }
@@ -356,7 +332,7 @@ impl Agent {
         };
         let stream = self.core.local.base(base).map_or(0, |base| base.component.stream());
         if self.core.config.trickle == Trickle::Full
-            && self.core.gathering
+            && self.core.is_open()
             && let Some(candidate) = self.core.local.describe(id, &self.session.local.ufrag)
         {
             cx.events.push_back(Event::LocalCandidate { agent: cx.id, stream, candidate });
@@ -366,43 +342,13 @@ impl Agent {
         }
     }
 
-    /// The socket or relay of a base is gone.
-    pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
-        self.core.local.remove_base(base);
-        self.core.forgot = true;
-        let session = &mut self.session;
-        let component = self.core.local.base(base).map(|base| base.component);
-        let selected = component.filter(|component| {
-            let selected = session.component(*component).and_then(|known| known.selected);
-            selected.and_then(|id| session.pairs.get(id)).is_some_and(|pair| pair.base == base)
-        });
-        let valid = component
-            .filter(|component| session.valid_pairs(*component).any(|(_, pair)| pair.base == base));
-        session.fail_base(base, &mut self.core);
-        if let Some(component) = selected {
-            session.reopen(component, &self.core);
-        }
-        // The next relay has another address, and only a restart makes a candidate of it.
-        let relayed = self.core.local.base(base).is_some_and(|base| base.relayed);
-        if let Some(component) = selected.or(valid)
-            && relayed
-            && !self.core.gathering
-            && session.valid_pairs(component).next().is_none()
-        {
-            let reason = RestartReason::Failed;
-            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
-        }
-        if let Some(previous) = &mut self.previous {
-            previous.fail_base(base, &mut self.core);
-        }
-        self.settle(cx);
-    }
-
-    /// No more local candidates will come in this generation. [rfc8838-13-2] [rfc8838-13-4]
-    /// [rfc8838-13-6]
+    /// No server is asked any more, and no more local candidates will come in this generation
+    /// unless gathering never ends. [rfc8838-13-2] [rfc8838-13-4] [rfc8838-13-6]
     pub(crate) fn gathering_complete(&mut self, cx: &mut Context<'_>) {
         self.core.gathering = false;
-        cx.events.push_back(Event::GatheringComplete { agent: cx.id });
+        if !self.core.is_open() {
+            cx.events.push_back(Event::GatheringComplete { agent: cx.id });
+        }
         self.settle(cx);
     }
 
@@ -411,8 +357,9 @@ impl Agent {
         self.core.config.policy == CandidatePolicy::All && !self.core.is_lite()
     }
 
+    /// Whether the peer may still be told of candidates of this generation.
     pub(crate) fn is_gathering(&self) -> bool {
-        self.core.gathering
+        self.core.is_open()
     }
 
     /// Whether the mapping of a server-reflexive candidate is still needed. [rfc8445-5.1.1.4-1]
@@ -584,6 +531,7 @@ impl Agent {
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.session.check_timeouts(&mut self.core, cx);
         self.consent_timeouts(cx);
+        self.ring(cx);
         if self.session.free_at.is_some_and(|at| cx.now >= at) {
             self.session.free_at = None;
             self.session.free_unselected(&mut self.core);
@@ -653,7 +601,7 @@ impl Agent {
             deadline = earlier(deadline, previous.check_deadline(&self.core, true));
             deadline = earlier(deadline, self.previous_until);
         }
-        deadline
+        self.with_alarm(deadline)
     }
 
     /// Draws the conclusions of whatever happened: nominations, failures, what the application is
@@ -673,6 +621,7 @@ impl Agent {
             tracing::info!(?state, "state");
             cx.events.push_back(Event::State { agent: cx.id, state });
         }
+        self.consider_restart(cx);
     }
 
     /// [rfc8445-6.1.3-p1] [rfc8445-8.1.2-4]
@@ -710,6 +659,7 @@ impl Agent {
         self.session.close(&mut self.core);
         self.drop_previous();
         self.state = AgentState::Closed;
+        self.alarm = None;
         cx.events.push_back(Event::State { agent: cx.id, state: AgentState::Closed });
     }
 

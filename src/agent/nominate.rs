@@ -266,8 +266,8 @@ impl Session {
             .map(|(id, _)| id)
             .collect();
         for id in others {
-            let relays = self.pairs.get(id).map_or(0, |pair| pair.class.relays);
-            if self.is_of_use(component, relays, core) {
+            let class = self.pairs.get(id).map(|pair| pair.class);
+            if class.is_some_and(|class| self.is_of_use(component, class, core)) {
                 self.go_on_checking(id);
                 continue;
             }
@@ -340,10 +340,11 @@ impl Session {
             if let Some(checklist) = self.checklist_mut(stream) {
                 checklist.state = ChecklistState::Failed;
             }
-            cx.events.push_back(Event::RestartRecommended {
-                agent: cx.id,
-                reason: RestartReason::Failed,
-            });
+            // Without an address the restart waits for one.
+            if !core.advised && core.local.is_connected() {
+                let reason = RestartReason::Failed;
+                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            }
         }
     }
 

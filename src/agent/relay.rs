@@ -11,7 +11,7 @@ use crate::net::ComponentId;
 use super::local::{BaseConfig, BaseId, LocalCandidate, Origin};
 use super::pair::{Pair, PairId, PairState};
 use super::session::Session;
-use super::{Agent, Context, Core};
+use super::{Agent, Context, Core, Sign};
 
 impl Agent {
     /// Whether TURN servers are asked for it at all.
@@ -40,14 +40,12 @@ impl Agent {
         mapped: Option<SocketAddr>,
         server: IpAddr,
     ) -> Option<BaseId> {
-        let session = &self.session;
-        let component = session.component(config.component)?;
         let host = |(_, local): (_, &LocalCandidate)| {
             local.kind == CandidateKind::Host && local.address == config.address
         };
         // [rfc8445-5.1.1.2-9]
         let redundant = self.core.local.candidates().any(host);
-        if !self.core.gathering || !session.may_choose(component) || redundant {
+        if !self.may_trickle_relay(config.component) || redundant {
             return known;
         }
         let base = known.or_else(|| self.new_base(config))?;
@@ -64,11 +62,6 @@ impl Agent {
     /// Whether pairs over relays were formed since the last call.
     pub(crate) fn take_new_relayed(&mut self) -> bool {
         core::mem::take(&mut self.session.new_relayed)
-    }
-
-    /// Takes a peer that a base over a relay does not hear of any more.
-    pub(crate) fn take_doubt(&mut self) -> Option<(BaseId, SocketAddr)> {
-        self.core.doubts.pop()
     }
 
     /// The peers that pairs over relays go to, each with its base.
@@ -136,7 +129,7 @@ impl Session {
         let Some(pair) = self.pairs.get(id) else { return };
         let relayed = core.local.base(pair.base).is_some_and(|base| base.relayed);
         if let Some(remote) = self.remote(pair.remote).filter(|_| relayed) {
-            core.doubts.push((pair.base, remote.address));
+            core.signs.push(Sign::Deaf(pair.base, remote.address));
         }
     }
 }

@@ -54,7 +54,7 @@ impl Agent {
                 ufrag: local.ufrag.to_string(),
                 password: local.password.0.to_string(),
             }),
-            end_of_candidates: !self.core.gathering,
+            end_of_candidates: !self.core.is_open(),
             ..StreamDescription::default()
         };
         let mut found: Vec<_> = self.core.local.candidates().collect();

@@ -32,6 +32,10 @@ impl Agent {
             return Err(DescriptionRejected::Closed);
         }
         let credentials = self.check_description(description)?;
+        let known = |new: &Credentials| self.outdated.as_deref() == Some(new.ufrag.as_str());
+        if credentials.iter().flatten().any(known) {
+            return Err(DescriptionRejected::Outdated);
+        }
         let restarts = credentials
             .iter()
             .zip(&self.session.streams)
@@ -194,7 +198,11 @@ impl Agent {
         if self.state() == crate::event::AgentState::Closed {
             return;
         }
+        let before = self.session.streams.iter().find_map(|stream| stream.remote.as_ref());
+        let before = before.map(|remote| remote.ufrag.clone()).or(self.outdated.take());
         self.new_generation(cx);
+        self.outdated = before;
+        self.expect_answer(cx.now);
         self.settle(cx);
     }
 
@@ -212,6 +220,8 @@ impl Agent {
             new.sendable = old.sendable;
         }
         if old.carries_data(&self.core, cx.now) {
+            // Who restarts may know that it is dead.
+            old.probe_selected(&self.core, cx.now);
             self.drop_previous();
             self.previous = Some(Box::new(old));
         } else {
@@ -225,6 +235,10 @@ impl Agent {
         self.core.local.begin_generation(self.previous.is_some());
         self.core.gathering = true;
         self.core.regather = true;
+        self.core.advised = false;
+        self.news = false;
+        self.alarm = None;
+        self.outdated = None;
         self.add_waiting(cx);
     }
 
@@ -252,7 +266,7 @@ impl Agent {
 
 impl Session {
     /// Forgets local candidates that no generation has any more.
-    fn compact_local(&mut self, core: &mut super::Core) {
+    pub(super) fn compact_local(&mut self, core: &mut super::Core) {
         let pairs = &self.pairs;
         let places = core.local.compact(|id| {
             pairs.iter().any(|(_, pair)| {

@@ -43,7 +43,6 @@ impl Agent {
             self.core.local.bases().map(|(id, base)| (id, base.component)).collect();
         for (id, _) in bases.into_iter().filter(|(_, component)| component.stream() == stream) {
             self.core.local.remove_base(id);
-            self.core.waiting.retain(|waiting| *waiting != id);
         }
         self.core.forgot = true;
         true

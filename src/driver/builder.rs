@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::PathFilter;
+use super::changes::Changes;
 use super::clock::Clock;
 use super::error::BindError;
-use super::interfaces::{Base, InterfacePolicy, LoopbackUse, enumerate};
+use super::interfaces::{Base, InterfaceError, InterfacePolicy, LoopbackUse, enumerate};
 use super::node::Node;
 use super::resolve::resolve;
 use super::run::Driver;
@@ -22,20 +23,36 @@ use super::socket::bind;
 use super::tls::RootsError;
 use super::tls::Secure;
 use super::url::{ServerUrl, StunUrl, UrlError};
+use super::watch::follow;
 use crate::Endpoint;
 use crate::config::{AgentConfig, DataClass, EndpointConfig, Role};
 use crate::stun::LongTerm;
 
+/// Says which addresses there are now, each with the port to bind to; port 0 is any free one.
+pub type AddressSource = Arc<dyn Fn() -> Vec<SocketAddr> + Send + Sync>;
+
 /// What stays of the builder for the life of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Options {
     pub(super) policy: InterfacePolicy,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) source: Option<AddressSource>,
+    pub(super) follow: bool,
     pub(super) connect_timeout: Duration,
     pub(super) auto_restart: bool,
     pub(super) max_datagrams: usize,
     pub(super) max_octets: usize,
     pub(super) agent: AgentConfig,
+}
+
+impl core::fmt::Debug for Options {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Options")
+            .field("policy", &self.policy)
+            .field("addresses", &self.addresses)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Builds a [`Node`]; see [`Node::builder`].
@@ -70,6 +87,8 @@ impl Default for NodeBuilder {
             options: Options {
                 policy: InterfacePolicy::default(),
                 addresses: Vec::new(),
+                source: None,
+                follow: true,
                 connect_timeout: Duration::from_secs(45),
                 auto_restart: true,
                 max_datagrams: 512,
@@ -176,6 +195,23 @@ impl NodeBuilder {
         self
     }
 
+    /// Asks `source` instead of the system for the addresses to bind to: now, at each
+    /// [`Node::network_changed`], and when sends fail as if an address were gone. For systems that
+    /// do not tell, and for tests.
+    #[must_use]
+    pub fn addresses_from(mut self, source: AddressSource) -> Self {
+        self.options.source = Some(source);
+        self
+    }
+
+    /// Whether addresses that the machine gets or loses are followed of their own accord. Default
+    /// on; never where they were named with [`address`](Self::address).
+    #[must_use]
+    pub fn follow_network(mut self, on: bool) -> Self {
+        self.options.follow = on;
+        self
+    }
+
     /// Draws all randomness of the core from this secret; by default the system gives one. The
     /// same seed and calls make the same octets: for tests only.
     #[must_use]
@@ -260,6 +296,15 @@ impl NodeBuilder {
         let shared = Arc::new(Shared::new(core, runtime.clone(), self.options));
         let (running, ended) = watch::channel(());
         drop(runtime.spawn(Driver::new(Arc::clone(&shared), running)));
+        let options = &shared.options;
+        if options.follow && options.addresses.is_empty() {
+            let changes = match options.source {
+                Some(_) => Changes::Told,
+                None => Changes::of_system(),
+            };
+            let hints = Arc::clone(&shared.lock().hints);
+            drop(runtime.spawn(follow(Arc::downgrade(&shared), changes, hints, ended.clone())));
+        }
         Ok(Node::new(shared, ended, unresolved))
     }
 }
@@ -267,7 +312,14 @@ impl NodeBuilder {
 impl Options {
     /// The addresses to bind to, by name or by asking the system.
     pub(super) async fn bases(&self) -> Result<Vec<Base>, BindError> {
-        if self.addresses.is_empty() {
+        let addresses = match &self.source {
+            Some(source) => source(),
+            None => self.addresses.clone(),
+        };
+        if addresses.is_empty() && self.source.is_some() {
+            return Err(BindError::Interfaces(InterfaceError::NoAddress));
+        }
+        if addresses.is_empty() {
             let policy = self.policy.clone();
             let bases = tokio::task::spawn_blocking(move || enumerate(&policy)).await;
             return bases.map_err(|_| BindError::NoRuntime)?.map_err(BindError::Interfaces);
@@ -279,7 +331,7 @@ impl Options {
             }
             Ok(Base { interface: String::new(), address: *address, network_cost: 0 })
         };
-        self.addresses.iter().map(concrete).collect()
+        addresses.iter().map(concrete).collect()
     }
 }
 

@@ -134,33 +134,42 @@ impl Core {
     /// Restarts of our own accord where the options allow it.
     ///
     /// The controlling side does so on every recommendation, the controlled side only when the
-    /// checks failed, for then the peer may not have noticed. Never while an offer is under way,
-    /// nor before the connection could send for the first time.
+    /// checks failed or its own network changed, for then the peer may not have noticed. Never
+    /// while an offer is under way, nor before the connection could send for the first time; what
+    /// the network brought is not waited with, unless there is no network.
     fn restart_if_ours(&mut self, shared: &Arc<Shared>, agent: AgentId, reason: RestartReason) {
         let controlling =
             self.endpoint.agent(agent).is_some_and(|agent| agent.role() == Role::Controlling);
         let Some(member) = self.members.get_mut(&agent) else { return };
-        let fresh = match reason {
-            RestartReason::ConsentExpiring | RestartReason::Failed => true,
-        };
-        let ours = controlling || reason == RestartReason::Failed;
-        let possible = member.link.was_ready()
-            && !member.negotiation.is_offering()
-            && !member.restart_due
-            && !member.link.status().signaling_ended
-            && member.restarts < MAX_RESTARTS;
-        if !(shared.options.auto_restart && ours && possible) {
+        if !shared.options.auto_restart || member.link.status().signaling_ended {
             return;
         }
-        member.restarts += 1;
-        if fresh {
-            let shared = Arc::clone(shared);
-            let runtime = shared.runtime.clone();
-            drop(runtime.spawn(async move {
-                restart_on_fresh_sockets(&shared, agent).await;
-            }));
-        } else {
-            self.restart(shared, agent);
+        match reason {
+            RestartReason::NotAnswered => {
+                if member.negotiation.is_awaiting() {
+                    member.negotiation.offer();
+                    member.link.nudge();
+                }
+            }
+            RestartReason::NetworkChanged => {
+                if !self.sockets.is_empty() {
+                    self.restart(shared, agent);
+                }
+            }
+            RestartReason::ConsentExpiring | RestartReason::Failed => {
+                let possible = member.link.was_ready()
+                    && !member.negotiation.is_offering()
+                    && !member.restart_due
+                    && member.restarts < MAX_RESTARTS;
+                if possible && (controlling || reason == RestartReason::Failed) {
+                    member.restarts += 1;
+                    let shared = Arc::clone(shared);
+                    let runtime = shared.runtime.clone();
+                    drop(runtime.spawn(async move {
+                        restart_on_fresh_sockets(&shared, agent).await;
+                    }));
+                }
+            }
         }
     }
 

@@ -39,6 +39,9 @@
 //! - One task per connection carries on its signalling: offers, answers, trickled candidates, and
 //!   the offers of restarts, our own and the peer's. When both sides offer at once, the one whose
 //!   ufrag sorts lower yields.
+//! - Addresses that the machine gets or loses become sockets that come and go while connections
+//!   live, a moment after the system tells of them, or at once on [`Node::network_changed`]. A
+//!   connection restarts where that is needed, with the old pair until there is a new one.
 //! - Dropping the last handle of a connection closes its agent; dropping the last handle of a node
 //!   and its connections gives relays back to their servers, for a second at most, ends the task and
 //!   closes the sockets.
@@ -53,6 +56,7 @@ use crate::event::{AgentState, GatherFailure, RestartReason, SelectedPair};
 use crate::net::Transport;
 
 mod builder;
+mod changes;
 mod clock;
 mod connect;
 mod connection;
@@ -74,8 +78,9 @@ mod stream;
 mod streams;
 mod tls;
 mod url;
+mod watch;
 
-pub use builder::NodeBuilder;
+pub use builder::{AddressSource, NodeBuilder};
 pub use connection::{Connection, Events};
 pub use error::{BindError, Closed, ConnectError, FailureReport, SignalRejected, TransmitError};
 pub use interfaces::{InterfaceError, InterfacePolicy, LoopbackUse};
@@ -84,6 +89,7 @@ pub use servers::ServerError;
 #[cfg(feature = "tls")]
 pub use tls::RootsError;
 pub use url::{Host, STUN_PORT, STUNS_PORT, ServerUrl, StunUrl, TurnUrl, UrlError};
+pub use watch::NetworkChange;
 
 /// Says whether packets may pass between a local address and a remote one, in both directions.
 ///

@@ -14,6 +14,7 @@ use super::negotiation::Negotiation;
 use super::shared::{Core, Member, Shared};
 use super::signal::Signaller;
 use super::url::ServerUrl;
+use super::watch::{NetworkChange, renew};
 use crate::config::{AgentConfig, Role};
 use crate::event::{AgentState, SelectedPair};
 use crate::net::AgentId;
@@ -170,6 +171,23 @@ impl Node {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.handle.shared.lock().sockets.iter().map(|socket| socket.address).collect()
+    }
+
+    /// Looks at once which addresses the machine has now: sockets are bound to new ones, and those
+    /// whose address is gone are closed. All pairs in use are verified, and connections whose path
+    /// does not answer any more restart. [rfc8445-5.1.1.4-3]
+    ///
+    /// For what the system does not tell: another Wi-Fi with the same address, a VPN, the end of a
+    /// sleep. Needless calls cost one check for each connection. With
+    /// [`addresses_from`](NodeBuilder::addresses_from) it is this call that has changes followed.
+    pub async fn network_changed(&self) -> NetworkChange {
+        let shared = self.handle.shared();
+        let change = renew(shared).await;
+        let mut core = shared.lock();
+        let now = core.clock.now();
+        core.endpoint.network_changed(now);
+        core.wake_driver();
+        change
     }
 
     /// The servers whose names could not be resolved.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tracing::{debug, trace, warn};
 
@@ -18,7 +19,7 @@ use super::connection::Link;
 use super::interfaces::Base;
 use super::negotiation::Negotiation;
 use super::resolve::Place;
-use super::socket::{SendFailure, classify};
+use super::socket::{SendFailure, classify, hints_at_change};
 use super::streams::Streams;
 use super::tls::Tls;
 use super::{DriverStats, PathFilter};
@@ -128,6 +129,8 @@ pub(super) struct Core {
     pub(super) closing: bool,
     /// Connections that share a 5-tuple were warned of.
     warned: bool,
+    /// Tells that the addresses may be others now.
+    pub(super) hints: Arc<Notify>,
     pub(super) filter: Option<PathFilter>,
     driver: Option<Waker>,
     pub(super) buffer: Vec<u8>,
@@ -158,6 +161,7 @@ impl Core {
             stats: DriverStats::default(),
             closing: false,
             warned: false,
+            hints: Arc::default(),
             filter,
             driver: None,
             buffer: vec![0; BUFFER],
@@ -367,6 +371,9 @@ impl Core {
         } else {
             Err(io::ErrorKind::WouldBlock.into())
         };
+        if sent.as_ref().is_err_and(hints_at_change) {
+            self.hints.notify_one();
+        }
         match sent.as_ref().map_err(classify) {
             Ok(_) => {}
             Err(SendFailure::Full) if socket.backlog.len() < BACKLOG => {
@@ -430,6 +437,9 @@ impl Core {
             return DataSent::Done;
         }
         let sent = socket.io.try_send_to(packet, transmit.to);
+        if sent.as_ref().is_err_and(hints_at_change) {
+            self.hints.notify_one();
+        }
         let outcome = match sent.as_ref().map_err(classify) {
             Err(SendFailure::Full) => {
                 return DataSent::Full(Full::Socket(Arc::clone(&socket.io)));

@@ -52,6 +52,18 @@ pub(super) fn classify(error: &io::Error) -> SendFailure {
     }
 }
 
+/// Whether the error of a send may be the first sign of an address or a route that is gone. Linux
+/// calls a source address that is not there an invalid argument.
+pub(super) fn hints_at_change(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::InvalidInput
+    )
+}
+
 /// EMSGSIZE has no kind of its own in std.
 fn is_too_long(error: &io::Error) -> bool {
     let code = if cfg!(any(target_os = "linux", target_os = "android")) {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::candidate::CandidateKind;
 use crate::event::Event;
 use crate::gather::{Gathered, Gatherer};
+use crate::net::SocketId;
 
 use super::Endpoint;
 
@@ -43,12 +44,11 @@ impl Endpoint {
             self.gatherer.gather();
         }
         if relays {
-            self.want_relays(index);
+            self.want_relays(index, None);
         }
         let pending = self.is_pending(index);
-        if pending && let Some(slot) = self.slots.get_mut(index) {
-            let limit = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
-            slot.gathering = Some(Box::new(super::Gathering { until: limit, limit }));
+        if pending {
+            self.limit_gathering(index);
         }
         if asks {
             self.add_known_mappings(index);
@@ -60,6 +60,13 @@ impl Endpoint {
             self.touch(index);
         } else {
             self.finish_gathering(index);
+        }
+    }
+
+    fn limit_gathering(&mut self, index: usize) {
+        let limit = self.now + self.config.gather_timeout.min(super::GATHER_LIMIT);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.gathering = Some(Box::new(super::Gathering { until: limit, limit }));
         }
     }
 
@@ -78,7 +85,30 @@ impl Endpoint {
             slot.gathering.is_some() && slot.agent.as_ref().is_some_and(|a| a.uses_relays())
         });
         if gathers {
-            self.want_relays(index);
+            self.want_relays(index, None);
+        }
+    }
+
+    /// A socket turned up: an agent that gathers asks the servers for it as for the others, one
+    /// whose gathering never ends begins again with it. [rfc8445-5.1.1.4-3]
+    pub(super) fn gather_late(&mut self, index: usize, socket: SocketId) {
+        let Some(slot) = self.slots.get(index) else { return };
+        if slot.gathering.is_some() {
+            return self.gather_more(index);
+        }
+        let base = slot.base_of(socket);
+        let agent = slot.agent.as_ref().zip(base).filter(|(agent, base)| agent.gathers_late(*base));
+        let Some((agent, _)) = agent else { return };
+        let (asks, relays) = (agent.uses_reflexive(), agent.uses_relays());
+        if asks {
+            self.gatherer.gather_on(socket);
+        }
+        if relays {
+            self.want_relays(index, Some(socket));
+        }
+        if self.is_pending(index) {
+            self.limit_gathering(index);
+            self.with_agent(index, |agent, _, _| agent.gather_again());
         }
     }
 
@@ -123,7 +153,7 @@ impl Endpoint {
     pub(super) fn bring(&mut self, gathered: Gathered) {
         self.forget_gathering_transactions();
         match gathered {
-            Gathered::Mapped { socket, server, mapped, news } => {
+            Gathered::Mapped { socket, server, mapped, before, news } => {
                 if let Some((server, took)) = news {
                     let (kind, address) = (CandidateKind::ServerReflexive, mapped);
                     self.events.push_back(Event::Gathered { server, socket, kind, address, took });
@@ -134,6 +164,7 @@ impl Endpoint {
                     self.hurry(index);
                     self.with_agent(index, |agent, cx, _| {
                         if agent.is_gathering() {
+                            agent.forget_mapping(base, before);
                             agent.add_reflexive(cx, base, mapped, server.ip());
                         }
                     });
@@ -180,11 +211,10 @@ impl Endpoint {
     }
 
     pub(super) fn release_mappings(&mut self) {
-        let needed = self
-            .slots
-            .iter()
-            .filter_map(|slot| slot.agent.as_ref())
-            .any(|agent| agent.needs_mappings());
+        let needed = self.slots.iter().any(|slot| {
+            slot.gathering.is_some()
+                || slot.agent.as_ref().is_some_and(|agent| agent.needs_mappings())
+        });
         if !needed {
             self.gatherer.rest();
             self.forget_gathering_transactions();

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, UfragChange};
+use crate::agent::{Agent as Core, BaseConfig, BaseId, Context, SendError, Sign, UfragChange};
 use crate::canary::{Bug, planted};
 use crate::config::{AgentConfig, EndpointConfig};
 use crate::event::Event;
@@ -129,7 +129,8 @@ impl Endpoint {
     }
 
     /// Adds a local base. Agents that use all sockets get it at once; it becomes a candidate of
-    /// theirs if they still gather, else with the next restart.
+    /// theirs if they still gather, else with the next restart, which they recommend if the IP
+    /// address is new. What the servers say of it is gathered, too. [rfc8445-5.1.1.4-3]
     pub fn add_socket(&mut self, now: Instant, socket: Socket) -> SocketId {
         self.clock(now);
         let id = self.new_socket_id();
@@ -149,7 +150,7 @@ impl Endpoint {
                         None => slot.push(id),
                     }
                 });
-                self.gather_more(index);
+                self.gather_late(index, id);
             }
         }
         id
@@ -161,7 +162,9 @@ impl Endpoint {
         id
     }
 
-    /// Removes a local base: its pairs fail.
+    /// Removes a local base, as its address is gone: its candidates are, too, and its pairs fail.
+    /// Data goes on at once over another pair that works; where there is none a restart is
+    /// recommended. [rfc8445-5.1.1.4-3]
     pub fn remove_socket(&mut self, now: Instant, id: SocketId) {
         self.clock(now);
         self.sockets.retain(|(known, _)| *known != id);
@@ -184,6 +187,17 @@ impl Endpoint {
             self.gather_more(index);
         }
         id
+    }
+
+    /// Notes that the network changed though no address did: another router, another public address.
+    /// Pairs in use are verified at once; where one does not answer within 0.7 s a restart is
+    /// recommended. Servers are asked anew for the mappings that are in use.
+    pub fn network_changed(&mut self, now: Instant) {
+        self.clock(now);
+        self.gatherer.doubt_all(self.now);
+        for index in 0..self.slots.len() {
+            self.with_agent(index, |agent, cx, _| agent.network_changed(cx));
+        }
     }
 
     /// Closes all agents. What is left to do is to give allocations back to TURN servers: drain
@@ -593,6 +607,16 @@ impl Endpoint {
         drop(entered);
         while let Some(transaction) = agent.take_ended() {
             self.routes.remove_transaction(transaction);
+        }
+        while let Some(sign) = agent.take_sign() {
+            let base = match sign {
+                Sign::Deaf(base, _) | Sign::Moved(base) => base,
+            };
+            let Some(socket) = slot.bases.get(usize::from(base.0)).copied() else { continue };
+            match sign {
+                Sign::Deaf(_, peer) => self.relays.ask_again(self.now, socket, peer),
+                Sign::Moved(_) => self.gatherer.moved(self.now, socket),
+            }
         }
         while let Some(change) = agent.take_ufrag_change() {
             match change {

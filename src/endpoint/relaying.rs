@@ -63,11 +63,12 @@ impl Endpoint {
         }
     }
 
-    /// An agent gathers: relays are asked for, for all its sockets. [rfc8445-5.1.1.2-1]
-    pub(super) fn want_relays(&mut self, index: usize) {
+    /// An agent gathers: relays are asked for, for all its sockets or one that came late.
+    /// [rfc8445-5.1.1.2-1]
+    pub(super) fn want_relays(&mut self, index: usize, late: Option<SocketId>) {
         let Some(slot) = self.slots.get(index) else { return };
         for (id, socket) in &self.sockets {
-            if slot.bases.contains(id) {
+            if slot.bases.contains(id) && late.is_none_or(|late| late == *id) {
                 for (server, of) in self.gatherer.servers() {
                     self.relays.want(self.now, *id, canonical(socket.address), server, of);
                 }
@@ -367,13 +368,6 @@ impl Endpoint {
                 let Some(socket) = slot.bases.get(usize::from(base.0)) else { continue };
                 if let Err(error) = self.relays.permit(self.now, *socket, peer) {
                     refused.push((base, peer, error));
-                }
-            }
-        }
-        if let Some(agent) = slot.agent.as_mut() {
-            while let Some((base, peer)) = agent.take_doubt() {
-                if let Some(socket) = slot.bases.get(usize::from(base.0)) {
-                    self.relays.ask_again(self.now, *socket, peer);
                 }
             }
         }

@@ -44,6 +44,7 @@ mod stories {
     mod mutation;
     mod nats;
     mod restarts;
+    mod roaming;
     mod roles;
     mod routers;
     mod signals;

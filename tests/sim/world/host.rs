@@ -45,6 +45,8 @@ pub(crate) struct HostBox {
     /// What it heard of servers.
     pub(crate) gathering: Vec<(Instant, Event)>,
     pub(crate) streams: Vec<u16>,
+    /// What its interfaces cost.
+    pub(crate) cost: u16,
     tune: Vec<EndpointTune>,
     pub(crate) sockets: BTreeMap<SocketId, (SocketAddr, usize)>,
     pub(crate) driver: Driver,
@@ -112,6 +114,7 @@ impl Inner {
                 let port = 40_000 + h.sockets.len() as u16;
                 let address = SocketAddr::new(interface.ip, port);
                 let socket = Socket::udp(address).with_component(component);
+                let socket = socket.with_network_cost(h.cost);
                 let id = endpoint.add_socket(now, socket);
                 h.sockets.insert(id, (address, interface.zone));
                 h.bound.insert(address, id);
@@ -255,6 +258,7 @@ impl Inner {
             }
             return;
         }
+        assert!(h.bound.contains_key(&from), "host {host} sends from a socket that is gone");
         let packet = Packet {
             from,
             to: transmit.to,
@@ -348,6 +352,7 @@ impl<'w> Host<'w> {
             servers: Vec::new(),
             gathering: Vec::new(),
             streams: vec![1],
+            cost: 0,
             tune: Vec::new(),
             sockets: BTreeMap::new(),
             driver,

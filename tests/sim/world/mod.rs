@@ -12,6 +12,7 @@ pub(crate) mod nat;
 pub(crate) mod network;
 pub(crate) mod rates;
 pub(crate) mod rng;
+pub(crate) mod roaming;
 pub(crate) mod signalling;
 pub(crate) mod stun_server;
 pub(crate) mod trace;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use floe::candidate::Candidate;
 use floe::config::{AgentConfig, Mode, Role, Trickle};
+use floe::event::RestartReason;
 use floe::sdp::Description;
 use floe::{
     AgentId, AgentState, CandidateRejected, ComponentId, DescriptionRejected, Event, Instant,
@@ -345,6 +346,10 @@ impl Inner {
             Some(mut agent) => agent.set_remote_description(description),
             None => return false,
         };
+        // The offer may have been signalled twice, and answered twice.
+        if result == Err(DescriptionRejected::Outdated) {
+            return false;
+        }
         let s = self.side(call, side);
         s.pending = None;
         let taken = result.is_ok();
@@ -384,6 +389,12 @@ impl Inner {
             Event::RestartedByPeer { .. } => self.new_generation(call, side),
             Event::Sendable { component, .. } => {
                 s.sendable.entry(component).or_insert(now);
+            }
+            // The same description again.
+            Event::RestartRecommended { reason: RestartReason::NotAnswered, .. } => {
+                if restarts {
+                    self.schedule(now, What::Act { call, side, act: Act::Offer });
+                }
             }
             Event::RestartRecommended { .. } if restarts && side == 0 => {
                 self.schedule(now, What::Act { call, side, act: Act::Restart });
@@ -428,6 +439,10 @@ impl Inner {
 
     fn talk(&mut self, call: usize, side: usize, interval: Duration) {
         if !self.side(call, side).talking {
+            return;
+        }
+        if let Some(until) = self.is_asleep(self.calls[call].sides[side].host) {
+            self.schedule(until, What::Act { call, side, act: Act::Talk(interval) });
             return;
         }
         // The first octet says RTP, which no demultiplexer takes for STUN.

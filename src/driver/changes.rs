@@ -1,0 +1,120 @@
+//! What the system tells of its network: that something changed, not what.
+//!
+//! On Linux a netlink socket says so at once; elsewhere, and where that is not allowed, the
+//! addresses are looked at every few seconds.
+
+use core::time::Duration;
+
+use tokio::time::sleep;
+
+/// How often the addresses are looked at where nobody tells of changes.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Tells of changes.
+#[derive(Debug)]
+pub(super) enum Changes {
+    /// The application tells of them.
+    Told,
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Netlink(netlink::Route),
+    Polled,
+}
+
+impl Changes {
+    /// Asks the system to tell of changes from now on; needs a runtime.
+    pub(super) fn of_system() -> Self {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        match netlink::Route::open() {
+            Ok(route) => return Self::Netlink(route),
+            Err(error) => tracing::debug!(%error, "changes of the network are polled for"),
+        }
+        Self::Polled
+    }
+
+    /// Waits until something may have changed.
+    pub(super) async fn next(&mut self) {
+        match self {
+            Self::Told => core::future::pending().await,
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Self::Netlink(route) => {
+                if route.changed().await.is_err() {
+                    *self = Self::Polled;
+                }
+            }
+            Self::Polled => sleep(POLL).await,
+        }
+    }
+
+    /// Forgets what was told up to now.
+    pub(super) fn drain(&self) {
+        match self {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Self::Netlink(route) => route.drain(),
+            Self::Told | Self::Polled => {}
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod netlink {
+    use std::io;
+
+    use netlink_sys::protocols::NETLINK_ROUTE;
+    use netlink_sys::{Socket, SocketAddr};
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    /// The groups whose messages are received: links, and addresses of both families.
+    /// (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR`)
+    const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+    /// Messages taken at once; the rest are news of their own.
+    const MESSAGES: usize = 256;
+
+    /// A socket that the kernel tells of changes.
+    #[derive(Debug)]
+    pub(super) struct Route(AsyncFd<Socket>);
+
+    impl Route {
+        pub(super) fn open() -> io::Result<Self> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, GROUPS))?;
+            socket.set_non_blocking(true)?;
+            Ok(Self(AsyncFd::with_interest(socket, Interest::READABLE)?))
+        }
+
+        /// Waits for a message. That some were lost is one, too.
+        pub(super) async fn changed(&self) -> io::Result<()> {
+            loop {
+                let mut ready = self.0.readable().await?;
+                match ready.try_io(|socket| receive(socket.get_ref())) {
+                    Ok(_) => return Ok(()),
+                    Err(_would_block) => {}
+                }
+            }
+        }
+
+        pub(super) fn drain(&self) {
+            for _ in 0..MESSAGES {
+                if receive(self.0.get_ref()).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive(socket: &Socket) -> io::Result<usize> {
+        socket.recv(&mut Vec::with_capacity(4_096), 0)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[tokio::test]
+        async fn the_kernel_lets_anybody_listen() {
+            let route = Route::open().unwrap();
+            route.drain();
+            assert_eq!(receive(route.0.get_ref()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+}
