@@ -8,7 +8,7 @@ use floe::event::RestartReason;
 
 use crate::world::call::Call;
 use crate::world::host::Host;
-use crate::world::nat::Nat;
+use crate::world::nat::{Nat, Reboot};
 use crate::world::rng::Rng;
 use crate::world::signalling::Signal;
 use crate::world::{Seed, World, millis, secs};
@@ -241,7 +241,7 @@ fn a_new_public_address_costs_two_round_trips_of_the_signalling_and_a_second_and
         both_talk(call, millis(20));
         world.run_for(secs(5) + millis(rng.below(5_000)));
 
-        mover.changes_public_address();
+        mover.nats_reboot(Reboot::NewAddress);
         mover.network_changed();
         let silent = silence(world, call, &[left, right]);
         assert!(silent < secs(3), "{silent:?}");

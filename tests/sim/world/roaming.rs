@@ -83,22 +83,4 @@ impl Host<'_> {
     pub(crate) fn network_changed(self) {
         self.world.inner().network_changed(self.id);
     }
-
-    /// The NATs in front of the host get other public addresses, and forget their mappings.
-    pub(crate) fn changes_public_address(self) {
-        let mut inner = self.world.inner();
-        let zone = inner.hosts[self.id].interfaces[0].zone;
-        for id in inner.gateways_from(zone) {
-            let outside = inner.gateways[id].outside;
-            let Some(old) = inner.gateways[id].nat.as_ref().map(|nat| nat.external) else {
-                continue;
-            };
-            inner.disown(outside, old);
-            let new = inner.new_address(outside, Node::Gateway(id), AddressKind::V4);
-            if let Some(nat) = &mut inner.gateways[id].nat {
-                nat.external = new;
-                nat.reboot();
-            }
-        }
-    }
 }

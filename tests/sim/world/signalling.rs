@@ -441,10 +441,6 @@ impl Inner {
         if !self.side(call, side).talking {
             return;
         }
-        if let Some(until) = self.is_asleep(self.calls[call].sides[side].host) {
-            self.schedule(until, What::Act { call, side, act: Act::Talk(interval) });
-            return;
-        }
         // The first octet says RTP, which no demultiplexer takes for STUN.
         let mut payload = vec![0x80];
         payload.extend(self.side(call, side).sent.to_be_bytes());
