@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Interval, interval};
 
 /// How often the addresses are looked at where nobody tells of changes.
 const POLL: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub(super) enum Changes {
     Told,
     #[cfg(any(target_os = "linux", target_os = "android"))]
     Netlink(netlink::Route),
-    Polled,
+    Polled(Interval),
 }
 
 impl Changes {
@@ -28,7 +28,7 @@ impl Changes {
             Ok(route) => return Self::Netlink(route),
             Err(error) => tracing::debug!(%error, "changes of the network are polled for"),
         }
-        Self::Polled
+        Self::Polled(interval(POLL))
     }
 
     /// Waits until something may have changed.
@@ -38,10 +38,12 @@ impl Changes {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Self::Netlink(route) => {
                 if route.changed().await.is_err() {
-                    *self = Self::Polled;
+                    *self = Self::Polled(interval(POLL));
                 }
             }
-            Self::Polled => sleep(POLL).await,
+            Self::Polled(ticks) => {
+                ticks.tick().await;
+            }
         }
     }
 
@@ -50,7 +52,7 @@ impl Changes {
         match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             Self::Netlink(route) => route.drain(),
-            Self::Told | Self::Polled => {}
+            Self::Told | Self::Polled(_) => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{interval, timeout};
 use tracing::{info, warn};
 
 use super::changes::Changes;
@@ -49,17 +49,23 @@ pub(super) async fn follow(
     mut running: watch::Receiver<()>,
 ) {
     let mut settle = SETTLE;
-    let mut rest = Box::pin(sleep(Duration::ZERO));
+    let mut rest = interval(HINTS_REST);
+    let mut heeded = true;
     loop {
         tokio::select! {
             _ = running.changed() => return,
             () = changes.next() => {}
-            () = hints.notified(), if rest.is_elapsed() => rest = Box::pin(sleep(HINTS_REST)),
-            () = &mut rest, if !rest.is_elapsed() => continue,
+            () = hints.notified(), if heeded => {
+                heeded = false;
+                rest.reset();
+            }
+            _ = rest.tick(), if !heeded => {
+                heeded = true;
+                continue;
+            }
         }
-        tokio::select! {
-            _ = running.changed() => return,
-            () = sleep(settle) => {}
+        if timeout(settle, running.changed()).await.is_ok() {
+            return;
         }
         changes.drain();
         let Some(shared) = shared.upgrade() else { return };
