@@ -629,12 +629,11 @@ fn base(connection: &Connection) -> String {
 /// Both sides are heard, if not at once, and the left one sends from `ip`.
 async fn both_talk_from(ip: &str, left: &Connection, right: &Connection) {
     bounded(async {
-        let mut heard = [false; 2];
+        let (mut heard, mut buf) = ([false; 2], [0; 9]);
         while heard != [true; 2] || base(left) != ip {
             for ((from, to), heard) in [(left, right), (right, left)].iter().zip(&mut heard) {
                 let _ = from.send(b"hello").await;
-                let received =
-                    tokio::time::timeout(Duration::from_millis(20), to.recv(&mut [0; 9]));
+                let received = tokio::time::timeout(Duration::from_millis(20), to.recv(&mut buf));
                 *heard |= received.await.is_ok();
             }
         }
