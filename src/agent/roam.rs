@@ -183,7 +183,7 @@ impl Agent {
 
     /// The network changed in a way that the addresses do not show: the pairs in use have to
     /// answer soon, or a restart is recommended.
-    pub(crate) fn network_changed(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn network_changed(&mut self, cx: &Context<'_>) {
         if self.state == AgentState::Closed || !self.session.is_started() {
             return;
         }

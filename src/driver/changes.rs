@@ -60,52 +60,49 @@ impl Changes {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod netlink {
     use std::io;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram as Datagrams;
 
     use netlink_sys::protocols::NETLINK_ROUTE;
     use netlink_sys::{Socket, SocketAddr};
-    use tokio::io::Interest;
-    use tokio::io::unix::AsyncFd;
+    use tokio::net::UnixDatagram;
 
     /// The groups whose messages are received: links, and addresses of both families.
     /// (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR`)
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
     /// Messages taken at once; the rest are news of their own.
     const MESSAGES: usize = 256;
+    /// `ENOBUFS`: messages were lost.
+    const LOST: i32 = 105;
 
-    /// A socket that the kernel tells of changes.
+    /// A socket that the kernel tells of changes. To the runtime it is one for datagrams like any.
     #[derive(Debug)]
-    pub(super) struct Route(AsyncFd<Socket>);
+    pub(in crate::driver) struct Route(UnixDatagram);
 
     impl Route {
         pub(super) fn open() -> io::Result<Self> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, GROUPS))?;
-            socket.set_non_blocking(true)?;
-            Ok(Self(AsyncFd::with_interest(socket, Interest::READABLE)?))
+            let datagrams = Datagrams::from(socket.as_fd().try_clone_to_owned()?);
+            datagrams.set_nonblocking(true)?;
+            Ok(Self(UnixDatagram::from_std(datagrams)?))
         }
 
         /// Waits for a message. That some were lost is one, too.
         pub(super) async fn changed(&self) -> io::Result<()> {
-            loop {
-                let mut ready = self.0.readable().await?;
-                match ready.try_io(|socket| receive(socket.get_ref())) {
-                    Ok(_) => return Ok(()),
-                    Err(_would_block) => {}
-                }
+            match self.0.recv(&mut [0; 64]).await {
+                Err(error) if error.raw_os_error() != Some(LOST) => Err(error),
+                Ok(_) | Err(_) => Ok(()),
             }
         }
 
         pub(super) fn drain(&self) {
             for _ in 0..MESSAGES {
-                if receive(self.0.get_ref()).is_err() {
+                if self.0.try_recv(&mut [0; 64]).is_err() {
                     return;
                 }
             }
         }
-    }
-
-    fn receive(socket: &Socket) -> io::Result<usize> {
-        socket.recv(&mut Vec::with_capacity(4_096), 0)
     }
 
     #[cfg(test)]
@@ -116,7 +113,8 @@ mod netlink {
         async fn the_kernel_lets_anybody_listen() {
             let route = Route::open().unwrap();
             route.drain();
-            assert_eq!(receive(route.0.get_ref()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let nothing = route.0.try_recv(&mut [0; 64]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         }
     }
 }

@@ -391,10 +391,8 @@ impl Inner {
                 s.sendable.entry(component).or_insert(now);
             }
             // The same description again.
-            Event::RestartRecommended { reason: RestartReason::NotAnswered, .. } => {
-                if restarts {
-                    self.schedule(now, What::Act { call, side, act: Act::Offer });
-                }
+            Event::RestartRecommended { reason: RestartReason::NotAnswered, .. } if restarts => {
+                self.schedule(now, What::Act { call, side, act: Act::Offer });
             }
             Event::RestartRecommended { .. } if restarts && side == 0 => {
                 self.schedule(now, What::Act { call, side, act: Act::Restart });
