@@ -85,10 +85,15 @@ pub enum ConsentMode {
 pub enum BackupPolicy {
     /// Nothing: least power, and allocations end once a direct pair is selected.
     Off,
-    /// One valid pair over a relay, with consent, for every component that uses a direct pair: it
-    /// takes over when that goes silent. Only where both sides know renomination, as without it no
-    /// other pair may be used before a restart.
+    /// Valid pairs over relays, with consent, for every component: one over the relay of each side
+    /// that has one, as a pair survives the reboot of a NAT only over the relay of the other side.
+    /// Beside a selected pair that uses a relay itself: over other servers, if there are any. They
+    /// take over when the selected pair goes silent. Only where both sides know renomination, as
+    /// without it no other pair may be used before a restart.
     Relay,
+    /// The same, and beside a direct pair another direct one, from another base or to another
+    /// address: data goes on within a round trip when an interface is gone.
+    Full,
 }
 
 /// When the controlling agent nominates a valid pair. [RFC 8445 §8.1.1]
@@ -102,6 +107,10 @@ pub struct Nomination {
     pub direct_wait: Duration,
     /// How long a pair with a relay waits for a direct one. Default 500 ms.
     pub relay_wait: Duration,
+    /// How long after a pair over a relay was selected direct ones are tried again; then each time
+    /// after twice as long, up to 300 s. Only where both sides know renomination;
+    /// [`Duration::MAX`] for never. Default 5 s.
+    pub retry_direct: Duration,
     /// Whether the extension is offered that lets the controlling side nominate anew.
     /// Default true.
     pub renomination: bool,
@@ -117,6 +126,7 @@ impl Default for Nomination {
         Self {
             direct_wait: Duration::from_millis(50),
             relay_wait: Duration::from_millis(500),
+            retry_direct: Duration::from_secs(5),
             renomination: true,
             attribute: 0xC001,
             rtt_hysteresis: Duration::from_millis(10),
@@ -229,7 +239,7 @@ pub struct AgentConfig {
     pub retransmission: Retransmission,
     /// When a valid pair is nominated.
     pub nomination: Nomination,
-    /// What is kept warm beside a direct selected pair. Default a relayed pair, where there is one.
+    /// What is kept warm beside the selected pair. Default all that there is to keep.
     pub backup: BackupPolicy,
     /// What a missed consent answer leads to. Default verification.
     pub consent: ConsentMode,
@@ -273,7 +283,7 @@ impl AgentConfig {
             check_backoff: CheckBackoff::Evidence { interval: Duration::from_millis(150) },
             retransmission: Retransmission::default(),
             nomination: Nomination::default(),
-            backup: BackupPolicy::Relay,
+            backup: BackupPolicy::Full,
             consent: ConsentMode::Verify,
             consent_period: Duration::from_secs(5),
             patience: Duration::from_millis(39_500),

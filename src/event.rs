@@ -132,6 +132,9 @@ pub enum RestartReason {
     /// The selected pair, or the direct one that a pair over a relay stands in for, has not answered
     /// for 20 s; consent will expire at 30 s.
     ConsentExpiring,
+    /// The selected pair does not answer its verification, and half a second later no other has
+    /// taken its place. It may still come back, and is kept until the restart has found another.
+    Silent,
     /// The checks failed, or the server lost the relay of the selected pair.
     Failed,
     /// The local address of the pair in use is gone and none is in reserve, its path does not

@@ -111,6 +111,8 @@ struct Task {
     asked: Instant,
     /// The mapping before the refresh that is under way.
     known: Option<SocketAddr>,
+    /// That may be another one by now.
+    doubted: bool,
 }
 
 impl Task {
@@ -233,7 +235,9 @@ impl Gatherer {
             let queued = self.needed && !allocates;
             let state = if queued { TaskState::Queued } else { TaskState::Idle };
             let (group, known, asked) = (config.group, None, Instant::ZERO);
-            self.tasks.push(Task { socket, server, to, group, allocates, state, asked, known });
+            let doubted = false;
+            let task = Task { socket, server, to, group, allocates, state, asked, known, doubted };
+            self.tasks.push(task);
         }
     }
 
@@ -278,6 +282,7 @@ impl Gatherer {
         }
         let news = (task.known != Some(mapped)).then_some((server, took));
         let before = task.known.replace(mapped).filter(|before| *before != mapped);
+        task.doubted = false;
         task.state = TaskState::Mapped { mapped, refresh_at };
         let (to, group) = (task.to, task.group);
         self.settle_group(socket, server, group);
@@ -303,6 +308,21 @@ impl Gatherer {
             match task.state {
                 TaskState::Idle | TaskState::Failed => task.state = TaskState::Queued,
                 TaskState::Queued | TaskState::Running { .. } | TaskState::Mapped { .. } => {}
+            }
+        }
+    }
+
+    /// A NAT may have forgotten some sockets: their mappings are asked for anew, and count again
+    /// only if there is no answer in time.
+    pub(crate) fn distrust(&mut self, uses: impl Fn(SocketId) -> bool) {
+        for task in self.tasks.iter_mut().filter(|task| uses(task.socket) && !task.allocates) {
+            match task.state {
+                TaskState::Mapped { .. } => {
+                    task.state = TaskState::Idle;
+                    task.doubted = true;
+                }
+                TaskState::Running { .. } => task.doubted = true,
+                TaskState::Idle | TaskState::Queued | TaskState::Failed => {}
             }
         }
     }
@@ -350,7 +370,8 @@ impl Gatherer {
         &self,
         socket: SocketId,
     ) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
-        self.tasks.iter().filter(move |task| task.socket == socket).filter_map(|task| {
+        let of_socket = move |task: &&Task| task.socket == socket && !task.doubted;
+        self.tasks.iter().filter(of_socket).filter_map(|task| {
             let mapped = match task.state {
                 TaskState::Mapped { mapped, .. } => Some(mapped),
                 TaskState::Idle
@@ -366,7 +387,7 @@ impl Gatherer {
     pub(crate) fn is_pending(&self, uses: impl Fn(SocketId) -> bool) -> bool {
         self.tasks.iter().any(|task| {
             uses(task.socket)
-                && task.known.is_none()
+                && (task.known.is_none() || task.doubted)
                 && matches!(task.state, TaskState::Queued | TaskState::Running { .. })
         })
     }
@@ -477,6 +498,7 @@ impl Gatherer {
         match mapped {
             Ok(mapped) => {
                 let news = (task.known != Some(mapped)).then_some((server, now - task.asked));
+                task.doubted = false;
                 let before = task.known.replace(mapped).filter(|before| *before != mapped);
                 let known = self.sockets.iter_mut().find(|known| known.id == socket);
                 let refresh = known.map_or(config.mapping_refresh, |known| {
@@ -561,8 +583,17 @@ impl Gatherer {
         None
     }
 
-    /// Gives up one task that never had an answer; to be called until there is none.
+    /// Gives up one task that never had an answer, or takes back what was doubted; to be called
+    /// until there is none.
     pub(crate) fn abandon(&mut self) -> Option<Gathered> {
+        let doubted = self.tasks.iter_mut().find(|task| task.doubted && task.known.is_some());
+        if let Some(task) = doubted
+            && let Some(mapped) = task.known
+        {
+            task.doubted = false;
+            let (socket, server) = (task.socket, task.to);
+            return Some(Gathered::Mapped { socket, server, mapped, before: None, news: None });
+        }
         let task = self.tasks.iter_mut().find(|task| {
             task.known.is_none()
                 && matches!(task.state, TaskState::Queued | TaskState::Running { .. })

@@ -61,7 +61,7 @@ impl Session {
             return Some(outgoing);
         }
         while may_start && self.wants_start(core, cx.now) {
-            let pair = self.take_next()?;
+            let pair = self.take_next(cx.now, core)?;
             if let Some(outgoing) = self.start_check(pair, core, cx, buf) {
                 return Some(outgoing);
             }
@@ -78,7 +78,7 @@ impl Session {
 
     /// Whether a new check could start at `now`.
     pub(super) fn wants_start(&self, core: &Core, now: Instant) -> bool {
-        now >= self.next_check && self.has_next(core)
+        now >= self.next_check && self.has_next(now, core)
     }
 
     fn retransmit(
@@ -321,7 +321,10 @@ impl Session {
         let (transaction, random) = core.consent_draw(cx.seed);
         let interval = Consent::interval(&core.config, random);
         let pair = self.pairs.get_mut(id)?;
-        pair.valid.as_mut()?.consent.sent(cx.now, due, interval);
+        let consent = &mut pair.valid.as_mut()?.consent;
+        let calm = !consent.is_worrying();
+        consent.sent(cx.now, due, interval);
+        let worrying = calm && consent.is_worrying();
         let kind = match due {
             ConsentCheck::Regular => {
                 let counters = &mut pair.counters;
@@ -337,6 +340,9 @@ impl Session {
         let check = self.new_check(id, transaction, kind, timing, None, core)?;
         let len = self.encode_check(&check, core, buf)?;
         self.note_sent(id, cx.now);
+        if worrying {
+            self.verify_reserves(id, core, cx.now);
+        }
         Some(self.launch(check, len, core))
     }
 
@@ -615,6 +621,9 @@ impl Session {
             self.unfreeze(foundation);
             self.trace(check.pair, core, "pair is valid");
         }
+        if was_open && let Some(rtt) = check.timing.rtt(cx.now) {
+            self.follow_move(check.pair, rtt, core, cx.now);
+        }
         if moved {
             core.signs.push(super::Sign::Moved(check.base));
             self.renominate_moved(component, check.pair, core, cx);
@@ -764,8 +773,10 @@ impl Session {
             let at = self.pairs.get(id).map(|pair| pair.last_sent + core.tr());
             deadline = earlier(deadline, at);
         }
-        if !paced && self.has_next(core) {
+        if !paced && self.has_next(Instant::ZERO, core) {
             deadline = earlier(deadline, Some(self.next_check));
+        } else if !paced && let Some(ends) = self.rest_ends(core) {
+            deadline = earlier(deadline, Some(ends.max(self.next_check)));
         }
         deadline
     }

@@ -1,7 +1,10 @@
 //! Forming checklists, and choosing what is checked next. [RFC 8445 §6.1] [RFC 8838 §10-12]
 
+use core::time::Duration;
+
 use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
+use crate::config::CheckBackoff;
 use crate::event::PairFailure;
 use crate::net::{ComponentId, is_link_local};
 use crate::stats::PairCounters;
@@ -12,6 +15,10 @@ use super::local::{Base, BaseId};
 use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, pair_priority};
 use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{Checklist, ChecklistState, Session};
+
+/// How long pairs rest that are no better than one that works: its nomination takes that long at
+/// most, unless many packets are lost or the peer has other plans.
+const REST: Duration = Duration::from_secs(1);
 
 /// Why a pair is checked next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +118,7 @@ impl Session {
         let settled = self.component(component).is_none_or(|known| known.selected.is_some());
         let late = !running || settled;
         let duplicate = self.pairs.find(base_id, remote_id).is_some();
-        let of_use = !late || settled && self.is_of_use(component, class(base, remote), core);
+        let of_use = !late || settled && self.is_of_use(component, base_id, remote_id, core);
         if !of_use || duplicate || !pairable(base, remote, stream) {
             return;
         }
@@ -294,23 +301,69 @@ impl Session {
         }
     }
 
-    /// The pair that the checklist of a stream would check next.
+    /// The pair that the checklist of a stream would check next, at the time `at`.
     /// [rfc8445-6.1.4.2-p2] [rfc8445-6.1.4.2-p3] [rfc8445-6.1.4.2-p4]
-    fn next_of(&self, stream: usize) -> Option<(PairId, Cause)> {
+    fn next_of(&self, stream: usize, at: Instant, core: &Core) -> Option<(PairId, Cause)> {
         let checklist = &self.streams.get(stream)?.checklist;
         if let Some(triggered) = checklist.triggered.front() {
             return Some((*triggered, Cause::Triggered));
         }
-        let again = checklist.retries.front().map(|id| (*id, Cause::Again));
+        let rests = self.resting(at, core);
+        let again = checklist.retries.iter().find(|id| !rests(self.pairs.get(**id)));
+        let again = again.map(|id| (*id, Cause::Again));
         if checklist.state != ChecklistState::Running || again.is_some() && !checklist.again_last {
             return again;
         }
-        self.ordinary_of(checklist).map(|id| (id, Cause::Ordinary)).or(again)
+        self.ordinary_of(checklist, rests).map(|id| (id, Cause::Ordinary)).or(again)
     }
 
-    fn ordinary_of(&self, checklist: &Checklist) -> Option<PairId> {
+    /// Tells the pairs that rest: where a pair works, those that are no better wait for its
+    /// nomination, up to [`REST`]. By the letter none does.
+    fn resting(&self, at: Instant, core: &Core) -> impl Fn(Option<&Pair>) -> bool + Copy {
+        let first = self.components.first().map(|component| component.id);
+        let known = first.and_then(|id| Some((id, self.rest_of(id, core)?)));
+        move |pair| {
+            let Some(pair) = pair else { return false };
+            let rest = match known {
+                Some((id, rest)) if id == pair.component => Some(rest),
+                Some(_) | None if Some(pair.component) == first => None,
+                Some(_) | None => self.rest_of(pair.component, core),
+            };
+            rest.is_some_and(|(class, until)| class <= pair.class && at < until)
+        }
+    }
+
+    /// The class of the pair of a component that works and is not selected yet, and until when
+    /// others rest.
+    fn rest_of(&self, component: ComponentId, core: &Core) -> Option<(PathClass, Instant)> {
+        match core.config.check_backoff {
+            CheckBackoff::Rfc => return None,
+            CheckBackoff::Evidence { .. } => {}
+        }
+        self.component(component).filter(|known| known.selected.is_none())?;
+        let works = |pair: &Pair| Some((pair.class, pair.valid.as_ref()?.since));
+        let valid = || self.valid_pairs(component).filter_map(|(_, pair)| works(pair));
+        let class = valid().map(|(class, _)| class).min()?;
+        Some((class, valid().map(|(_, since)| since).min()? + REST))
+    }
+
+    /// When pairs end their rest, if nothing but these is to be checked.
+    pub(super) fn rest_ends(&self, core: &Core) -> Option<Instant> {
+        let ends = self.components.iter().filter_map(|component| self.rest_of(component.id, core));
+        ends.map(|(_, until)| until).min().filter(|_| self.has_next(Instant::MAX, core))
+    }
+
+    fn ordinary_of(
+        &self,
+        checklist: &Checklist,
+        rests: impl Fn(Option<&Pair>) -> bool,
+    ) -> Option<PairId> {
         let in_state = |state: PairState| {
-            move |id: &&PairId| self.pairs.get(**id).is_some_and(|pair| pair.state == state)
+            let rests = &rests;
+            move |id: &&PairId| {
+                let pair = self.pairs.get(**id);
+                pair.is_some_and(|pair| pair.state == state) && !rests(pair)
+            }
         };
         if let Some(waiting) = checklist.order.iter().find(in_state(PairState::Waiting)) {
             return Some(*waiting);
@@ -330,20 +383,20 @@ impl Session {
         })
     }
 
-    /// Whether any checklist has something to check; a lite agent checks nothing.
-    pub(super) fn has_next(&self, core: &Core) -> bool {
+    /// Whether any checklist has something to check at a time; a lite agent checks nothing.
+    pub(super) fn has_next(&self, at: Instant, core: &Core) -> bool {
         !self.retired
             && !core.is_lite()
-            && (0..self.streams.len()).any(|stream| self.next_of(stream).is_some())
+            && (0..self.streams.len()).any(|stream| self.next_of(stream, at, core).is_some())
     }
 
     /// Takes the next pair, of the checklists in turn; one with nothing to send is passed over at
     /// once. [rfc8445-6.1.4.2-p1] [rfc8445-6.1.4.2-p5] [rfc8838-8-p2] [rfc8838-7-p1]
-    pub(super) fn take_next(&mut self) -> Option<PairId> {
+    pub(super) fn take_next(&mut self, now: Instant, core: &Core) -> Option<PairId> {
         let count = self.streams.len();
         for step in 0..count {
             let stream = (self.turn + step) % count.max(1);
-            let Some((id, cause)) = self.next_of(stream) else { continue };
+            let Some((id, cause)) = self.next_of(stream, now, core) else { continue };
             self.turn = (stream + 1) % count.max(1);
             if let Some(stream) = self.streams.get_mut(stream) {
                 match cause {
@@ -405,7 +458,7 @@ impl Session {
 }
 
 /// How good a pair is, as far as is known.
-fn class(base: &Base, remote: &RemoteCandidate) -> PathClass {
+pub(super) fn class(base: &Base, remote: &RemoteCandidate) -> PathClass {
     let relays = u8::from(base.relayed) + u8::from(remote.kind == CandidateKind::Relayed);
     PathClass { relays, cost: base.cost.max(remote.cost) }
 }

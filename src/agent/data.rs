@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::config::ConsentMode;
 use crate::event::{AgentState, Event};
 use crate::net::ComponentId;
 use crate::time::Instant;
@@ -116,20 +117,55 @@ impl Agent {
                 .all(|other| self.session.valid_pairs(other.id).next().is_some())
     }
 
-    /// Counts a datagram of application data.
-    pub(crate) fn received(&mut self, base: BaseId, from: SocketAddr, len: usize, now: Instant) {
+    /// Counts a datagram of application data. Returns whether it changes what is due: `settle` is
+    /// to follow.
+    #[must_use]
+    pub(crate) fn received(
+        &mut self,
+        base: BaseId,
+        from: SocketAddr,
+        len: usize,
+        now: Instant,
+    ) -> bool {
         let count = |session: &mut Session| {
-            let Some(id) = find_pair(session, &self.core, base, from) else { return false };
-            let Some(pair) = session.pairs.get_mut(id) else { return false };
+            let id = find_pair(session, &self.core, base, from)?;
+            let pair = session.pairs.get_mut(id)?;
             pair.counters.packets_received += 1;
             pair.counters.bytes_received += len as u64;
             pair.counters.last_packet_received = Some(now);
-            true
+            Some((id, pair.component, pair.counters.packets_received))
         };
-        if !count(&mut self.session)
-            && let Some(previous) = &mut self.previous
-        {
-            count(previous);
+        let Some((id, component, packets)) = count(&mut self.session) else {
+            if let Some(previous) = &mut self.previous {
+                count(previous);
+            }
+            return false;
+        };
+        let watched = self.core.config.consent == ConsentMode::Verify && !self.core.is_lite();
+        let Some(component) = self.session.component_mut(component).filter(|_| watched) else {
+            return false;
+        };
+        if component.selected == Some(id) {
+            return component.flow.begin(now, packets);
+        }
+        self.session.follow_data(id, &self.core, now)
+    }
+
+    /// Verifies the selected pairs whose data has stopped.
+    pub(super) fn watch_flows(&mut self, now: Instant) {
+        for index in 0..self.session.components.len() {
+            let Some(component) = self.session.components.get_mut(index) else { return };
+            if component.flow.due() > now {
+                continue;
+            }
+            let pair = component.selected.and_then(|id| self.session.pairs.get(id));
+            let counters = pair.map(|pair| &pair.counters);
+            let count = counters.map_or(0, |counters| counters.packets_received);
+            let last = counters.and_then(|counters| counters.last_packet_received);
+            let id = component.id;
+            if component.flow.look(now, count, last.unwrap_or_default()) {
+                self.session.suspect(id, &self.core, now);
+            }
         }
     }
 

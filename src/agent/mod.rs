@@ -530,8 +530,12 @@ impl Agent {
     /// Does what the passing of time demands, packets excepted.
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         self.session.check_timeouts(&mut self.core, cx);
+        self.watch_flows(cx.now);
         self.consent_timeouts(cx);
         self.ring(cx);
+        if self.session.next_seek <= cx.now {
+            self.session.seek_direct(&self.core, cx.now);
+        }
         if self.session.free_at.is_some_and(|at| cx.now >= at) {
             self.session.free_at = None;
             self.session.free_unselected(&mut self.core);
@@ -597,6 +601,9 @@ impl Agent {
     pub(crate) fn deadline(&self, paced: bool) -> Option<Instant> {
         let mut deadline = self.session.check_deadline(&self.core, paced);
         deadline = earlier(deadline, self.session.nomination_deadline(&self.core));
+        let flows = self.session.components.iter().map(|component| component.flow.due()).min();
+        let watch = flows.unwrap_or(Instant::MAX).min(self.session.next_seek);
+        deadline = earlier(deadline, Some(watch).filter(|at| *at < Instant::MAX));
         if let Some(previous) = &self.previous {
             deadline = earlier(deadline, previous.check_deadline(&self.core, true));
             deadline = earlier(deadline, self.previous_until);
@@ -610,7 +617,7 @@ impl Agent {
         if self.state == AgentState::Closed {
             return;
         }
-        self.session.keep_backups(&mut self.core, cx.now);
+        self.session.keep_reserves(&mut self.core, cx.now);
         self.session.consider_nominations(&self.core, cx);
         self.session.judge_checklists(&self.core, cx);
         self.retire_previous(cx);
@@ -734,6 +741,13 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
                 session.doubt(id, core);
                 if selected {
                     session.reopen(component, core);
+                }
+            }
+            ConsentStep::StillSilent => {
+                let relieved = session.stand_in(component, cx.now).is_some();
+                if selected && !relieved && !session.retired {
+                    let reason = RestartReason::Silent;
+                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
                 }
             }
             ConsentStep::RestartAdvised => {

@@ -9,7 +9,8 @@ use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
 use crate::net::ComponentId;
 use crate::time::{Instant, earlier};
 
-use super::pair::{Nominated, Pair, PairId, PairState, Valid};
+use super::consent::Flow;
+use super::pair::{Nominated, Pair, PairId, PairState};
 use super::session::{ChecklistState, Session};
 use super::{Context, Core};
 
@@ -75,9 +76,11 @@ impl Session {
                     || pair.valid.as_ref().is_some_and(|valid| valid.consent.is_fresh(now))
             })
             .min_by_key(|(_, pair)| {
-                let silent = pair.valid.as_ref().is_some_and(|valid| valid.consent.is_silent());
+                let consent = pair.valid.as_ref().map(|valid| &valid.consent);
+                let silent = consent.is_some_and(|consent| consent.is_silent());
+                let doubtful = consent.is_some_and(|consent| consent.is_worrying());
                 let rtt = pair.counters.current_round_trip_time.unwrap_or_default().as_millis();
-                (silent, pair.class, core::cmp::Reverse(pair.priority), rtt / hysteresis)
+                (silent, doubtful, pair.class, core::cmp::Reverse(pair.priority), rtt / hysteresis)
             })
     }
 
@@ -95,6 +98,10 @@ impl Session {
         }
         if !self.may_choose(component) {
             return None;
+        }
+        // The selected pair is gone, and this is what was kept for that.
+        if component.concluded && self.is_ready(best_id) {
+            return Some(valid.since);
         }
         let better_open = self.pairs.iter().any(|(_, pair)| {
             pair.component == id && pair.state.is_open() && pair.class < best.class
@@ -130,7 +137,9 @@ impl Session {
         let silent =
             |pair: &Pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent());
         let better = silent(current) && !silent(best) || best.class < current.class;
-        better.then(|| best.valid.as_ref().map(|valid| valid.since)).flatten()
+        // Its own verification, which is under way, tells whether it works.
+        let doubtful = best.valid.as_ref().is_some_and(|valid| valid.consent.is_worrying());
+        (better && !doubtful).then(|| best.valid.as_ref().map(|valid| valid.since)).flatten()
     }
 
     /// The peer sees the selected pair from another address than before: a NAT on our side has
@@ -240,8 +249,11 @@ impl Session {
         let changed = known.selected.replace(id) != Some(id);
         known.selected_since = cx.now;
         known.concluded = true;
+        known.flow = Flow::default();
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
+        self.sought = 0;
+        self.next_seek = self.seek_time(core, cx.now);
         if let Some(selected) = self.describe_pair(id, core) {
             self.trace(id, core, "pair selected");
             cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
@@ -257,20 +269,20 @@ impl Session {
     /// nominations, what may be of use beside the selected pair goes on. [rfc8445-8.1.1-4]
     /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-2]
     fn conclude(&mut self, component: ComponentId, selected: PairId, core: &mut Core) {
-        let others: Vec<PairId> = self
+        let mut others: Vec<_> = self
             .pairs
             .iter()
             .filter(|(id, pair)| {
                 pair.component == component && *id != selected && pair.nomination_pending.is_none()
             })
-            .map(|(id, _)| id)
+            .map(|(id, pair)| (core::cmp::Reverse(pair.priority), id))
             .collect();
+        others.sort_unstable();
+        let (kept, others) = self.of_use(others.into_iter().map(|(_, id)| id), core);
+        for id in kept {
+            self.go_on_checking(id);
+        }
         for id in others {
-            let class = self.pairs.get(id).map(|pair| pair.class);
-            if class.is_some_and(|class| self.is_of_use(component, class, core)) {
-                self.go_on_checking(id);
-                continue;
-            }
             self.unqueue(id);
             let open = self.pairs.get(id).is_some_and(|pair| pair.state.is_open());
             if open {
@@ -350,13 +362,22 @@ impl Session {
 
     /// The selected pair of a component may not work any more: it is verified without waiting for
     /// the next consent check.
-    pub(super) fn suspect(&mut self, component: ComponentId, now: Instant) {
+    pub(super) fn suspect(&mut self, component: ComponentId, core: &Core, now: Instant) {
+        let mode = core.config.consent;
         let selected = self.component(component).and_then(|component| component.selected);
         let valid =
             selected.and_then(|id| self.pairs.get_mut(id)).and_then(|pair| pair.valid.as_mut());
         if let Some(valid) = valid {
-            valid.consent.suspect(now);
+            valid.consent.suspect(now, mode);
         }
+    }
+
+    /// Whether an answer of the selected pair of a component is missing.
+    pub(super) fn is_suspected(&self, component: ComponentId) -> bool {
+        self.component(component)
+            .and_then(|component| self.pairs.get(component.selected?))
+            .and_then(|pair| pair.valid.as_ref())
+            .is_some_and(|valid| valid.consent.unanswered().is_some())
     }
 
     /// Whether the selected pair of a component does not answer.
@@ -384,8 +405,6 @@ impl Session {
         stream.checklist.state = ChecklistState::Running;
         self.free_at = None;
         let selected = self.component(component).and_then(|component| component.selected);
-        let backup = self.component(component).and_then(|component| component.backup);
-        let answers = |valid: &Valid| !valid.consent.is_silent();
         self.form_checklists(core);
         let again: Vec<PairId> = self
             .pairs
@@ -393,7 +412,7 @@ impl Session {
             .filter(|(id, pair)| {
                 pair.component == component
                     && Some(*id) != selected
-                    && !(Some(*id) == backup && pair.valid.as_ref().is_some_and(answers))
+                    && !self.is_ready(*id)
                     && core.local.base(pair.base).is_some_and(|base| base.usable)
                     && match pair.state {
                         PairState::Failed(reason) => {

@@ -97,6 +97,12 @@ pub(super) enum Added {
     Duplicate,
 }
 
+impl RemoteCandidate {
+    pub(super) fn is_relayed(&self) -> bool {
+        self.kind == CandidateKind::Relayed
+    }
+}
+
 impl RemoteStream {
     pub(super) fn new(credentials: &Credentials) -> Self {
         Self {

@@ -291,13 +291,17 @@ impl Session {
             // have moved there: then the selected pair is looked at, too.
             None if settled && request.nominated.is_none() => {
                 let relayed = core.local.base(request.base).is_some_and(|base| base.relayed)
-                    || self.remote(remote).is_some_and(|r| r.kind == CandidateKind::Relayed);
-                let spare =
-                    core.role == Role::Controlling && relayed && self.has_backup(request.component);
+                    || self.remote(remote).is_some_and(|remote| remote.is_relayed());
+                let spare = core.role == Role::Controlling
+                    && relayed
+                    && self.has_reserve(request.component, request.base, remote, core)
+                    && !self.is_suspected(request.component);
                 if !self.renomination || spare {
                     return;
                 }
-                self.suspect(request.component, cx.now);
+                if self.remote(remote).is_some_and(|r| r.kind == CandidateKind::PeerReflexive) {
+                    self.suspect(request.component, core, cx.now);
+                }
                 let Some(pair) = self.insert_for_request(request, remote, core) else { return };
                 pair
             }

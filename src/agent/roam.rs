@@ -298,7 +298,7 @@ impl Session {
             let selected = self.components.get(place).and_then(|component| component.selected);
             let pair = selected.and_then(|id| self.pairs.get_mut(id));
             if let Some(valid) = pair.and_then(|pair| pair.valid.as_mut()) {
-                valid.consent.probe(now);
+                valid.consent.suspect(now, core.config.consent);
                 any = true;
             }
         }
@@ -309,12 +309,12 @@ impl Session {
     pub(super) fn is_doubtful(&self, component: ComponentId) -> bool {
         let selected = self.component(component).and_then(|component| component.selected);
         let valid = selected.and_then(|id| self.pairs.get(id)).and_then(|pair| pair.valid.as_ref());
-        valid.is_some_and(|valid| valid.consent.is_doubtful())
+        valid.is_some_and(|valid| valid.consent.is_silent() || valid.consent.is_worrying())
     }
 
     /// Whether a pair owes an answer.
     fn is_unanswered(&self, id: PairId) -> bool {
         let valid = self.pairs.get(id).and_then(|pair| pair.valid.as_ref());
-        valid.is_some_and(|valid| valid.consent.is_unanswered())
+        valid.is_some_and(|valid| valid.consent.unanswered().is_some())
     }
 }

@@ -11,6 +11,8 @@ use crate::net::ComponentId;
 use crate::stun::{ClientTransaction, IntegrityKey, TransactionId};
 use crate::time::Instant;
 
+use super::backup::Reserves;
+use super::consent::Flow;
 use super::lite::LiteChoice;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
@@ -72,8 +74,8 @@ pub(super) struct Component {
     pub(super) id: ComponentId,
     pub(super) selected: Option<PairId>,
     pub(super) selected_since: Instant,
-    /// The valid pair over a relay that stands in when the selected one goes silent.
-    pub(super) backup: Option<PairId>,
+    /// The valid pairs that stand in when the selected one goes silent.
+    pub(super) reserves: Reserves,
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
     pub(super) nominating_since: Instant,
@@ -82,6 +84,8 @@ pub(super) struct Component {
     pub(super) concluded: bool,
     /// The greatest value of a nomination that was received.
     pub(super) newest: Option<u32>,
+    /// What comes over the selected pair.
+    pub(super) flow: Flow,
     /// Whether the application was told that it can send.
     pub(super) sendable: bool,
     /// It could, and cannot any more.
@@ -161,6 +165,10 @@ pub(super) struct Session {
     pub(super) unverified_octets: u32,
     /// When unselected pairs are freed. [rfc8445-8.3.1-1]
     pub(super) free_at: Option<Instant>,
+    /// When direct pairs are tried again while one over a relay is selected.
+    pub(super) next_seek: Instant,
+    /// How often they were.
+    pub(super) sought: u8,
     /// A newer generation has taken over; only the selected pairs live on.
     pub(super) retired: bool,
     /// Whether there are pairs over relays that the endpoint has not asked for.
@@ -178,12 +186,13 @@ impl Session {
                 components.push(Component {
                     id,
                     selected: None,
-                    backup: None,
+                    reserves: Reserves::default(),
                     selected_since: now,
                     nominating: None,
                     nominating_since: now,
                     concluded: false,
                     newest: None,
+                    flow: Flow::default(),
                     sendable: false,
                     lost: false,
                 });
@@ -218,6 +227,8 @@ impl Session {
             unverified_packets: 0,
             unverified_octets: 0,
             free_at: None,
+            next_seek: Instant::MAX,
+            sought: 0,
             retired: false,
             new_relayed: false,
         }
@@ -285,7 +296,7 @@ impl Session {
             && self.component(pair.component).is_some_and(|component| {
                 component.selected.is_none_or(|selected| selected == id)
                     || component.nominating == Some(id)
-                    || component.backup == Some(id)
+                    || component.reserves.contains(&Some(id))
                     || self.is_missed(id, core)
             })
     }
@@ -346,7 +357,7 @@ impl Session {
         }
         for component in &mut self.components {
             component.selected = None;
-            component.backup = None;
+            component.reserves = Reserves::default();
             component.nominating = None;
         }
     }
@@ -366,7 +377,18 @@ impl Session {
     /// is kept beside them.
     /// [rfc8445-8.3.1-1] [rfc8445-8.3.2-p1]
     pub(super) fn free_unselected(&mut self, core: &mut Core) {
-        let needed = |id| self.is_selected(id) || self.is_kept(id, core);
+        // Consent that was lost is remembered: it is not regained in this generation.
+        // [rfc7675-5.1-13]
+        let lost = |id| {
+            let state = self.pairs.get(id).map(|pair| pair.state);
+            !self.retired && state == Some(PairState::Failed(PairFailure::ConsentLost))
+        };
+        // One that the peer nominated is selected as soon as it works.
+        let pending = |id| {
+            let nominated = self.pairs.get(id).and_then(|pair| pair.nomination_pending);
+            !self.retired && nominated.is_some()
+        };
+        let needed = |id| self.is_selected(id) || self.is_kept(id, core) || lost(id) || pending(id);
         let unselected: Vec<PairId> =
             self.pairs.iter().map(|(id, _)| id).filter(|id| !needed(*id)).collect();
         for id in unselected {
@@ -404,8 +426,9 @@ impl Session {
     pub(super) fn retire(&mut self, core: &mut Core) {
         self.retired = true;
         self.free_at = None;
+        self.next_seek = Instant::MAX;
         for component in &mut self.components {
-            component.backup = None;
+            component.reserves = Reserves::default();
         }
         self.free_unselected(core);
         for stream in &mut self.streams {

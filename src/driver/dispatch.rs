@@ -156,7 +156,7 @@ impl Core {
                     self.restart(shared, agent);
                 }
             }
-            RestartReason::ConsentExpiring | RestartReason::Failed => {
+            RestartReason::Silent | RestartReason::ConsentExpiring | RestartReason::Failed => {
                 let possible = member.link.was_ready()
                     && !member.negotiation.is_offering()
                     && !member.restart_due

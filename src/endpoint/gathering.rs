@@ -138,6 +138,9 @@ impl Endpoint {
             .and_then(|slot| slot.agent.as_mut())
             .is_some_and(|agent| agent.take_regather());
         if began {
+            if let Some(slot) = self.slots.get(index) {
+                self.gatherer.distrust(|socket| slot.bases.contains(&socket));
+            }
             self.confirm_relays(index);
             self.begin_gathering(index);
         }

@@ -85,8 +85,11 @@ impl Endpoint {
                 let Some(agent) = &mut slot.agent else {
                     return Received::Unclaimed { class: without_turn(class), from, data };
                 };
-                agent.received(base, from, data.len(), self.now);
-                let agent = AgentId { index, generation: slot.generation };
+                let generation = slot.generation;
+                if agent.received(base, from, data.len(), self.now) {
+                    self.with_agent(index as usize, |agent, cx, _| agent.handle_timeout(cx));
+                }
+                let agent = AgentId { index, generation };
                 Received::Data { agent, component, data }
             }
             // [rfc8656-12-1a] [rfc8656-12-2]

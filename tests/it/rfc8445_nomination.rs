@@ -1,7 +1,7 @@
 //! Concluding ICE. [RFC 8445 §8]
 
 use floe::candidate::{Candidate, CandidateKind, Foundation, priority};
-use floe::config::{AgentConfig, Role};
+use floe::config::{AgentConfig, BackupPolicy, CheckBackoff, Role};
 use floe::event::SelectedPair;
 use floe::stun::AttributeType;
 use floe::{AgentState, ComponentId, Event, Instant, Socket};
@@ -425,7 +425,10 @@ fn checks_are_answered_after_the_nomination() {
 /// [rfc8445-8.3.1-1]
 #[test]
 fn unselected_pairs_are_kept_for_three_seconds() {
-    let config = AgentConfig::new(Role::Controlled);
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.backup = BackupPolicy::Off;
+    // Else the second pair rests while the first one waits for its nomination.
+    config.check_backoff = CheckBackoff::Rfc;
     let (mut world, agent, mut high, _) = two_addresses(config, false);
     let octets = high.nomination();
     world.inject(high.address, addr("192.0.2.1:1000"), octets);

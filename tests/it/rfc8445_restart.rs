@@ -1,6 +1,6 @@
 //! Restarts, keepalives and data. [RFC 8445 §9, §11, §12]
 
-use floe::config::{AgentConfig, EndpointConfig, Mode, Role};
+use floe::config::{AgentConfig, BackupPolicy, CheckBackoff, EndpointConfig, Mode, Role};
 use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError};
 
 use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, ms};
@@ -328,9 +328,11 @@ fn the_keepalive_interval_is_never_below_fifteen_seconds_and_may_be_longer() {
 #[test]
 fn a_full_agent_keeps_the_selected_pair_alive_by_consent_checks() {
     let mut world = World::new();
-    let config = AgentConfig::new(Role::Controlling);
-    let left = world.party(config, &["192.0.2.1:1000", "192.0.2.3:1000"]);
-    let right = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.2:2000"]);
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.backup = BackupPolicy::Off;
+    let left = world.party(config.clone(), &["192.0.2.1:1000", "192.0.2.3:1000"]);
+    config.role = Role::Controlled;
+    let right = world.party(config, &["192.0.2.2:2000"]);
     world.exchange(left, right);
     world.reach(left, AgentState::Completed, ms(1_000));
     world.run_for(ms(5_000));
@@ -409,7 +411,10 @@ fn data_leaves_the_base_of_the_selected_pair_alone() {
 #[test]
 fn data_is_accepted_on_any_authenticated_candidate() {
     let mut world = World::new();
-    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
+    let mut config = AgentConfig::new(Role::Controlled);
+    // Else the second pair rests while the first one waits for its nomination.
+    config.check_backoff = CheckBackoff::Rfc;
+    let agent = world.party(config, &["192.0.2.1:1000"]);
     let mut high = Hand::new(&world, agent, "192.0.2.2:2000");
     let mut low = high.clone();
     low.address = addr("192.0.2.3:3000");

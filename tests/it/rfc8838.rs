@@ -438,8 +438,8 @@ fn the_order_of_conveyed_candidates_never_changes() {
         }
         let ports: Vec<_> =
             known.iter().map(|c| c.socket_address().unwrap().port() - 1_000).collect();
-        // The second generation knows all from the start: component by component.
-        assert_eq!(ports, if generation == 0 { [0, 1, 1, 0] } else { [0, 1, 0, 1] });
+        // The second generation asks again, as a NAT may have forgotten.
+        assert_eq!(ports, [0, 1, 1, 0], "generation {generation}");
         world.restart(agent);
     }
 }

@@ -35,7 +35,9 @@ mod stories {
     mod clocks;
     mod consent;
     mod determinism;
+    mod failure;
     mod faults;
+    mod figures;
     mod liars;
     mod links;
     mod lives;
@@ -43,6 +45,7 @@ mod stories {
     mod meeting;
     mod mutation;
     mod nats;
+    mod rebinding;
     mod restarts;
     mod roaming;
     mod roles;

@@ -155,8 +155,9 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// I-15, I-16: a consent check and its answer for each of two pairs of a component, a refresh of
-    /// each mapping in 15 s, and what TURN takes.
+    /// I-15, I-16: a consent check and its answer for each of four pairs of a component (the selected
+    /// one, a direct one and one over the relay of each side in reserve), a refresh of each mapping in
+    /// 15 s, and what TURN takes.
     fn everything_calms_down(&mut self) -> Result<(), Violation> {
         self.run_until(self.world.elapsed() + CALM);
         let before = self.hosts.map(|host| host.packets());
@@ -165,7 +166,7 @@ impl Stage<'_> {
             let party = &self.scenario.topology.parties[side];
             let components = u64::from(self.scenario.components);
             let sockets = party.interfaces.len() as u64 * components;
-            let consent = 2 * 2 * 15 * components;
+            let consent = 4 * 2 * 15 * components;
             let mappings = sockets * 5 * (1 + party.turns.len() as u64) * 2;
             let relays = sockets * party.turns.len() as u64 * 2 * 6;
             let sent = self.hosts[side].packets() - before[side];

@@ -29,8 +29,11 @@ fn a_cut_path_is_noticed() {
     world.run_until(call.failed(left), secs(31));
 
     let last = left.last_answer(remote).unwrap().since(BEGINNING);
-    let (recommended, reason) = call.recommendations(left)[0];
-    assert_eq!(reason, RestartReason::ConsentExpiring);
+    // At once, as nothing else is there, and again in good time before consent expires.
+    let reasons: Vec<_> = call.recommendations(left).into_iter().map(|(_, why)| why).collect();
+    let expected = [RestartReason::Silent, RestartReason::ConsentExpiring, RestartReason::Failed];
+    assert_eq!(reasons, expected);
+    let (recommended, _) = call.recommendations(left)[1];
     assert!(recommended <= last + secs(20), "recommended {:?} after", recommended - last);
     let at = |wanted| {
         call.states(left).into_iter().find(|(at, state)| *at >= cut && *state == wanted).unwrap().0

@@ -460,6 +460,19 @@ impl<'w> Host<'w> {
         }
     }
 
+    /// The interface with this address is gone, and the host knows.
+    pub(crate) fn loses(self, ip: IpAddr) {
+        let mut inner = self.world.inner();
+        let now = inner.clock(self.id);
+        inner.unplug(self.id, ip);
+        let h = &mut inner.hosts[self.id];
+        let sockets = h.sockets.iter().filter(|(_, (address, _))| address.ip() == ip);
+        for id in sockets.map(|(id, _)| *id).collect::<Vec<_>>() {
+            h.endpoint().remove_socket(now, id);
+        }
+        inner.settle(self.id);
+    }
+
     /// Why servers gave nothing, and since when that is known, from the beginning of the world.
     pub(crate) fn refusals(self) -> Vec<(Duration, GatherFailure)> {
         let inner = self.world.inner();

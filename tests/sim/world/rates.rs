@@ -11,7 +11,8 @@ use crate::world::signalling::Signal;
 pub(crate) struct Rates {
     /// How much longer than the call's delay messages take, by who sends them.
     pub(crate) delay: [Duration; 2],
-    /// Up to this much more, for each message apart: so that they overtake one another.
+    /// Up to this much more, for each message apart: so that they overtake one another. The end of
+    /// candidates takes the most: what comes after it would be none.
     pub(crate) jitter: Duration,
     /// The share of messages that get lost; a description comes again after a second.
     pub(crate) loss: f64,
@@ -40,7 +41,8 @@ impl Rates {
         match signal {
             Signal::End { .. } if self.endless || lost => return times,
             Signal::Candidate { .. } if lost => return times,
-            Signal::Candidate { .. } | Signal::End { .. } => after += self.late,
+            Signal::Candidate { .. } => after += self.late,
+            Signal::End { .. } => after = self.delay[side] + self.jitter + self.late,
             Signal::Offer(_) | Signal::Answer(_) | Signal::PleaseRestart => {
                 after += AGAIN * u32::from(lost);
             }

@@ -60,6 +60,9 @@ pub(crate) type Tune = Box<dyn Fn(&mut AgentConfig)>;
 /// What becomes of a message: how much later each copy arrives. None: it is lost.
 pub(crate) type SignalHook = Box<dyn FnMut(usize, &Signal) -> Vec<Duration>>;
 
+/// Messages that one side keeps for a description that has not come.
+const MAX_EARLY: usize = 64;
+
 /// One side of a call.
 #[derive(Default)]
 pub(crate) struct Side {
@@ -122,6 +125,16 @@ pub(crate) struct CallState {
 impl Side {
     pub(crate) fn of(host: usize) -> Self {
         Self { host, ..Self::default() }
+    }
+
+    /// Notes what became of a candidate. One whose description has not come yet is kept until it
+    /// does, within bounds: messages overtake one another.
+    fn put_off(&mut self, result: Result<(), CandidateRejected>, signal: Signal) {
+        let Err(rejected) = result else { return };
+        self.rejected_candidates.push(rejected);
+        if rejected == CandidateRejected::UnknownGeneration && self.early.len() < MAX_EARLY {
+            self.early.push(signal);
+        }
     }
 }
 
@@ -283,7 +296,8 @@ impl Inner {
                     return;
                 };
                 let result = agent.add_remote_candidate(stream, ufrag.as_deref(), &candidate);
-                self.side(call, side).rejected_candidates.extend(result.err());
+                let again = Signal::Candidate { stream, ufrag, candidate };
+                self.side(call, side).put_off(result, again);
                 self.settle(host);
             }
             Signal::End { ufrag } => {
@@ -292,7 +306,7 @@ impl Inner {
                     return;
                 };
                 let result = agent.end_of_remote_candidates(None, ufrag.as_deref());
-                self.side(call, side).rejected_candidates.extend(result.err());
+                self.side(call, side).put_off(result, Signal::End { ufrag });
                 self.settle(host);
             }
             Signal::PleaseRestart => self.act(call, side, Act::Restart),
@@ -317,6 +331,10 @@ impl Inner {
             return;
         }
         self.describe_when_ready(call, side, Act::Answer);
+        self.replay_early(call, side);
+    }
+
+    fn replay_early(&mut self, call: usize, side: usize) {
         for signal in core::mem::take(&mut self.side(call, side).early) {
             self.signal_arrives(call, side, signal);
         }
@@ -327,8 +345,10 @@ impl Inner {
         let Some(generation) = self.generation(call, side, description) else { return };
         let current = ufrag(&self.describe(call, side), 0);
         let pair = [ufrag(description, 0), current];
-        if self.side(call, 1 - side).answered.contains(&pair) {
-            self.description_arrives(call, side, description, generation);
+        if self.side(call, 1 - side).answered.contains(&pair)
+            && self.description_arrives(call, side, description, generation)
+        {
+            self.replay_early(call, side);
         }
     }
 
