@@ -40,9 +40,9 @@ pub struct PairCounters {
     pub last_packet_received: Option<Instant>,
     /// Checks sent, without retransmissions and consent checks.
     pub requests_sent: u32,
-    /// Checks received.
+    /// Checks received since the pair is known, without those that were refused.
     pub requests_received: u32,
-    /// Responses sent.
+    /// Responses sent to them.
     pub responses_sent: u32,
     /// Responses received.
     pub responses_received: u32,

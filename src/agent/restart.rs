@@ -216,6 +216,7 @@ impl Agent {
         session.keep_streams_of(&self.session, &mut self.core);
         let mut old = core::mem::replace(&mut self.session, session);
         old.retire(&mut self.core);
+        self.session.next_check = old.next_check;
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
             new.sendable = old.sendable;
         }

@@ -16,6 +16,9 @@ use std::panic;
 use std::sync::{Mutex, Once};
 use std::time::Instant;
 
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber, span, subscriber};
+
 use crate::oracle::Class;
 use crate::scenario::{Report, Scenario, Step, Verb, Violation, follow, shrink};
 use crate::world::{Seed, millis};
@@ -56,6 +59,40 @@ fn number(name: &str) -> Option<u64> {
         "SIM_SEED" => Some(Seed::of("").0),
         _ => std::env::var(name).ok()?.parse().ok(),
     }
+}
+
+/// I-6: where nobody is hostile, nobody has to look: a warning of the core's breaks a promise.
+struct Alarm;
+
+impl Subscriber for Alarm {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::WARN)
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        panic!("I-6: the core warns: {event:?}");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Plays a scenario without a word.
+fn play(scenario: &Scenario) -> Result<Report, Violation> {
+    quietly(|| subscriber::with_default(Alarm, || scenario.run()))
 }
 
 #[derive(Default)]
@@ -143,7 +180,7 @@ fn swarm(first: u64, count: u64, threads: usize) {
                     }
                     let began = Instant::now();
                     let scenario = Scenario::of_seed(seed);
-                    match quietly(|| scenario.run()) {
+                    match play(&scenario) {
                         Ok(report) => tally.lock().unwrap().add(seed, &report, began.elapsed()),
                         Err(violation) => {
                             let mut failures = failures.lock().unwrap();
@@ -199,10 +236,16 @@ fn no_seed_that_once_failed_breaks_a_promise() {
         let steps = line.split_whitespace().nth(1).unwrap_or_default();
         let steps: Vec<usize> = steps.split(',').filter_map(|step| step.parse().ok()).collect();
         let scenario = follow(Scenario::of_seed(seed.parse().expect("a seed")), &steps);
-        if let Err(violation) = quietly(|| scenario.run()) {
+        if let Err(violation) = play(&scenario) {
             panic!("seed {line}: {violation}\n{scenario}");
         }
     }
+}
+
+#[test]
+fn a_warning_of_the_core_is_a_violation() {
+    let warns = || subscriber::with_default(Alarm, || tracing::warn!("somebody should look"));
+    assert!(quietly(|| panic::catch_unwind(warns)).is_err());
 }
 
 #[test]

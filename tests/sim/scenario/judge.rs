@@ -47,6 +47,7 @@ impl Stage<'_> {
             self.data_passes_both_ways()?;
             self.everything_calms_down()?;
         }
+        self.world.audit();
         self.nothing_follows_a_close()?;
         Ok(class)
     }

@@ -163,6 +163,7 @@ impl Scenario {
     pub(crate) fn run(&self) -> Result<Report, Violation> {
         let world = World::new(Seed(self.seed));
         let played = catch_unwind(AssertUnwindSafe(|| play::play(&world, self)));
+        world.needs_no_audit();
         played.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");

@@ -1,13 +1,13 @@
 //! How long it takes, to the nanosecond where that can be said.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use floe::ComponentId;
 
 use crate::world::signalling::Signal;
 use crate::world::wire;
-use crate::world::{Fate, World, millis, secs};
+use crate::world::{Fate, Node, World, millis, secs};
 
 const RTT_MS: u64 = 50;
 
@@ -46,6 +46,30 @@ fn the_last_of_a_hundred_pairs_is_found_in_a_hundred_steps() {
 
     let took = world.run_until(call.both_sendable(), secs(10));
     assert!(took <= millis(5 * 100 + RTT_MS), "{took:?}");
+}
+
+/// [rfc8445-14.2-2]
+#[test]
+fn a_restart_does_not_hurry_the_next_check() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_addresses(4), world.host().with_addresses(4));
+    let starts = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&starts);
+    world.intercept(move |now, packet| {
+        if packet.sender == Node::Host(0) {
+            seen.borrow_mut().push(now);
+        }
+        Fate::Drop
+    });
+    let call = world.call(left, right).tune_both(|config| config.ta = millis(100));
+    for _ in 0..3 {
+        world.run_for(millis(130));
+        call.restart(left);
+    }
+    world.run_for(millis(130));
+    let starts = starts.borrow();
+    assert!(starts.len() >= 4, "{} checks", starts.len());
+    assert!(starts.is_sorted_by(|a, b| b.since(*a) >= millis(100)), "{starts:?}");
 }
 
 /// [rfc8445-14.2-1a] [rfc8445-14.2-3]

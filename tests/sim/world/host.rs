@@ -118,6 +118,7 @@ impl Inner {
                 let id = endpoint.add_socket(now, socket);
                 h.sockets.insert(id, (address, interface.zone));
                 h.bound.insert(address, id);
+                h.guard.components.insert(id, component);
             }
         }
         for server in &h.servers {
@@ -133,8 +134,12 @@ impl Inner {
         let Some(&socket) = self.hosts[host].bound.get(&packet.to) else { return };
         self.note_arrival(Node::Host(host), &packet);
         let now = self.clock(host);
+        let hop = (socket, packet.from);
+        if self.hosts[host].guard.is_new(hop, turn, &packet.octets, false) {
+            self.introduce(host);
+        }
         let h = &mut self.hosts[host];
-        let path = h.guard.received(now, (socket, packet.from), turn, &packet.octets);
+        let path = h.guard.received(now, hop, turn, &packet.octets, &self.passwords);
         let received = h.endpoint().handle_datagram(now, socket, packet.from, &packet.octets);
         let delivered = match received {
             Received::Data { agent, component, data } => Some((agent, component, data.to_vec())),
@@ -149,7 +154,7 @@ impl Inner {
             }
         };
         if let Some((agent, component, data)) = delivered {
-            h.guard.data_delivered(path);
+            h.guard.data_delivered(agent, path, data.len());
             let (call, side) = h.agents[&agent];
             self.data_arrives(call, side, component, path, data);
         }
@@ -206,7 +211,11 @@ impl Inner {
             if let Some(transmit) = transmit {
                 let octets = &buf[transmit.range.clone()];
                 let turn = self.is_turn(transmit.to);
-                self.hosts[host].guard.sent((transmit.socket, transmit.to), turn, octets);
+                let hop = (transmit.socket, transmit.to);
+                if self.hosts[host].guard.is_new(hop, turn, octets, true) {
+                    self.introduce(host);
+                }
+                self.hosts[host].guard.sent(latest, hop, turn, octets);
                 self.transmit(host, &transmit, &buf);
             }
             if let Some(event) = event {
@@ -289,7 +298,8 @@ impl Inner {
         if let Ok(transmit) = &result {
             let turn = self.is_turn(transmit.to);
             let octets = &buf[transmit.range.clone()];
-            self.hosts[host].guard.data_sent(now, (transmit.socket, transmit.to), turn, octets);
+            let hop = (transmit.socket, transmit.to);
+            self.hosts[host].guard.data_sent(now, agent, hop, turn, octets);
             self.transmit(host, transmit, &buf);
         }
         self.settle(host);
@@ -323,6 +333,14 @@ impl Inner {
             | Event::RoleChanged { agent, .. } => *agent,
             _ => return,
         };
+        let state = match &event {
+            Event::State { state, .. } => {
+                self.introduce(host);
+                Some(*state)
+            }
+            _ => None,
+        };
+        self.hosts[host].guard.reported(agent, state);
         if let Some(&(call, side)) = self.hosts[host].agents.get(&agent) {
             self.agent_event(call, side, event);
         }

@@ -234,6 +234,18 @@ impl World {
         self.inner().packets
     }
 
+    /// Compares what the hosts say of themselves with what was seen of them; the end of a world
+    /// does it too.
+    pub(crate) fn audit(&self) {
+        self.inner().audited = true;
+        self.inner().audit();
+    }
+
+    /// Somebody else told what was wrong: no audit follows.
+    pub(crate) fn needs_no_audit(&self) {
+        self.inner().audited = true;
+    }
+
     /// The hash of everything that happened.
     pub(crate) fn trace(&self) -> u64 {
         self.inner().trace.hash()
@@ -247,6 +259,8 @@ impl Drop for World {
             if let Ok(seed) = seed {
                 eprintln!("replay with SIM_SEED={seed:#x}, and SIM_TRACE=1 to see every packet");
             }
+        } else if !self.inner().audited {
+            self.audit();
         }
     }
 }

@@ -9,6 +9,7 @@ use floe::{Instant, SocketId};
 
 use crate::world::BEGINNING;
 use crate::world::gateway::{Gateway, Zone};
+use crate::world::guard::Passwords;
 use crate::world::host::HostBox;
 use crate::world::link::{Links, Passage};
 use crate::world::signalling::{Act, CallState, Signal};
@@ -98,6 +99,10 @@ pub(crate) struct Inner {
     pub(crate) packets: u64,
     /// Whether hosts are woken early and twice, which must change nothing.
     pub(crate) nagging: bool,
+    /// What the guards know of all agents together.
+    pub(crate) passwords: Passwords,
+    /// Whether the audit was made, or somebody told of what was wrong before.
+    pub(crate) audited: bool,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) zones: Vec<Zone>,
     pub(crate) addresses: u32,
@@ -155,6 +160,8 @@ impl Inner {
             held: Vec::new(),
             packets: 0,
             nagging: false,
+            passwords: Passwords::new(),
+            audited: false,
             gateways: Vec::new(),
             zones: vec![Zone::default()],
             addresses: 0,

@@ -28,6 +28,7 @@ impl Inner {
             let id = h.endpoint().add_socket(now, socket);
             h.sockets.insert(id, (address, zone));
             h.bound.insert(address, id);
+            h.guard.components.insert(id, component);
         }
         self.settle(host);
         ip

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use floe::candidate::Candidate;
-use floe::config::{AgentConfig, Mode, Role, Trickle};
+use floe::config::{AgentConfig, Role, Trickle};
 use floe::event::RestartReason;
 use floe::sdp::Description;
 use floe::{
@@ -204,8 +204,8 @@ impl Inner {
         }
         s.waits = config.trickle != Trickle::Full;
         self.power_on(host);
-        self.hosts[host].guard.lite |= config.mode == Mode::Lite;
-        let agent = self.hosts[host].endpoint().add_agent(now, config);
+        let agent = self.hosts[host].endpoint().add_agent(now, config.clone());
+        self.hosts[host].guard.hires(agent, config);
         self.hosts[host].agents.insert(agent, (call, side));
         self.side(call, side).agent = Some(agent);
         self.settle(host);

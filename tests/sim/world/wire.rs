@@ -160,6 +160,21 @@ pub(crate) fn add_integrity(octets: &mut Vec<u8>, password: &str) {
     push(octets, MESSAGE_INTEGRITY, &tag);
 }
 
+/// Whether MESSAGE-INTEGRITY was made with `password`.
+pub(crate) fn is_authentic(octets: &[u8], password: &str) -> bool {
+    let mut at = 20;
+    while let Some(&[a, b, c, d]) = octets.get(at..).and_then(|rest| rest.first_chunk()) {
+        let len = usize::from(u16::from_be_bytes([c, d]));
+        if u16::from_be_bytes([a, b]) == MESSAGE_INTEGRITY {
+            let mut covered = octets[..at].to_vec();
+            add_integrity(&mut covered, password);
+            return octets.get(at..at + 24) == Some(&covered[at..]);
+        }
+        at += 4 + len.next_multiple_of(4);
+    }
+    false
+}
+
 /// Appends FINGERPRINT.
 pub(crate) fn add_fingerprint(octets: &mut Vec<u8>) {
     set_length(octets, 8);
@@ -247,6 +262,8 @@ fn the_forger_signs_like_the_sample_of_rfc5769() {
         [0x9a, 0xea, 0xa7, 0x0c],
         "integrity"
     );
+    assert!(is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBt"));
+    assert!(!is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBT"));
     add_fingerprint(&mut octets);
     assert_eq!(attribute(&octets, FINGERPRINT).unwrap(), [0xe5, 0x7a, 0x3b, 0xcf]);
 }
