@@ -126,7 +126,7 @@ fn has_its_priority(pair: &PairStats, stats: &AgentStats, role: Role) -> bool {
     let base = |local: &CandidateStats| local.related.unwrap_or(local.address);
     let of_base = stats.local.iter().filter(|local| base(local) == base(&pair.local));
     let theirs = u64::from(pair.remote.priority);
-    of_base.map(|local| u64::from(local.priority)).any(|ours| {
+    of_base.chain([&pair.local]).map(|local| u64::from(local.priority)).any(|ours| {
         let (g, d) = if role == Role::Controlling { (ours, theirs) } else { (theirs, ours) };
         pair.priority == (g.min(d) << 32) + 2 * g.max(d) + u64::from(g > d)
     })
