@@ -7,7 +7,7 @@ use floe::ComponentId;
 use crate::world::guard::Path;
 
 /// I-8: without renomination a component has one nominated pair in a generation: where USE-CANDIDATE
-/// was answered, no other pair of the component is nominated. [rfc8445-8.1.1-p1]
+/// was answered, no other pair of the component is nominated. [rfc8445-8.1.1-3]
 ///
 /// With renomination each nomination has a number, and the last one counts; such are not looked at.
 #[derive(Debug, Default)]
