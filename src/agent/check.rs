@@ -1,7 +1,7 @@
 //! Sending connectivity checks and taking their answers. [RFC 8445 §7.2]
 
 use core::time::Duration;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::canary::{Bug, planted};
 use crate::candidate::{CandidateKind, priority};
@@ -20,8 +20,6 @@ use super::pair::{PairId, PairState, Valid};
 use super::session::{Check, CheckKind, Session};
 use super::{Context, Core, Outgoing};
 
-/// Octets of the IPv4 and UDP headers, for the budget of unverified addresses.
-const HEADERS: usize = 28;
 /// Unanswered transactions that one pair keeps; with a fresh one every 150 ms they cover a round
 /// trip of 2.4 s.
 const CHECKS_PER_PAIR: usize = 16;
@@ -32,6 +30,14 @@ const CHECKS_SPARE: usize = 16;
 const CONFLICTS: u8 = 8;
 /// Local peer-reflexive candidates that an agent keeps.
 const LOCAL_PEER_REFLEXIVE: usize = 16;
+
+/// Octets of the IP and UDP headers, for the budget of unverified addresses.
+const fn headers(ip: IpAddr) -> usize {
+    match ip {
+        IpAddr::V4(_) => 28,
+        IpAddr::V6(_) => 48,
+    }
+}
 
 /// The RTO of a check: `max(rto, ta × pending)`, where `pending` counts the pairs that are
 /// Waiting or In-Progress, and `rto` is at least 500 ms. [rfc8445-14.3-2] [rfc8445-14.3-3]
@@ -272,7 +278,7 @@ impl Session {
         if verified {
             return core.strangers.spend(ip, now, limits);
         }
-        let octets = u32::try_from(len + HEADERS).unwrap_or(u32::MAX);
+        let octets = u32::try_from(len + headers(ip)).unwrap_or(u32::MAX);
         if self.unverified_packets >= limits.unverified_packets
             || self.unverified_octets.saturating_add(octets) > limits.unverified_octets
             || !core.strangers.spend(ip, now, limits)

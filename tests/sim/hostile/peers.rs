@@ -1,12 +1,16 @@
 //! A peer with credentials aims our checks at somebody: the voice hammer. [RFC 8445 §19.5.1]
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use floe::config::{AgentConfig, Limits, Role};
 use floe::{CandidateRejected, Instant};
 
 use super::{Lonely, description};
-use crate::world::secs;
+use crate::topology::AddressKind;
+use crate::world::network::INTERNET;
+use crate::world::{Fate, Node, World, secs};
 
 /// Octets of the headers of IPv4 and UDP.
 const HEADERS: usize = 28;
@@ -118,4 +122,26 @@ fn restarts_are_the_only_way_to_more_victims() {
     for two in generations.windows(2) {
         assert_eq!(two[1] - two[0], usize::from(limits.unverified_packets));
     }
+}
+
+/// The octets that are counted are those on the wire: IPv6 has longer headers.
+/// [rfc8445-19.5.1-1]
+#[test]
+fn ipv6_victims_get_no_more_octets_than_others() {
+    let world = World::new(seed!());
+    let hosts = [world.host(), world.host()].map(|host| {
+        (0..7).fold(host.also_v6(), |host, _| host.add_interface(INTERNET, AddressKind::V6))
+    });
+    let spent = Rc::new(Cell::new(0));
+    let count = Rc::clone(&spent);
+    world.intercept(move |_, packet| {
+        if packet.sender == Node::Host(0) && packet.to.is_ipv6() {
+            count.set(count.get() + packet.octets.len() + 48);
+        }
+        Fate::Drop
+    });
+    let _call = world.call(hosts[0], hosts[1]).without_restarts();
+    world.run_for(secs(60));
+    let most = Limits::default().unverified_octets as usize;
+    assert!((most / 2..=most).contains(&spent.get()), "{} octets", spent.get());
 }
