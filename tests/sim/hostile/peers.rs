@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use floe::candidate::Credentials;
 use floe::config::{AgentConfig, Limits, Role};
 use floe::{CandidateRejected, Instant};
 
@@ -140,7 +141,9 @@ fn ipv6_victims_get_no_more_octets_than_others() {
         }
         Fate::Drop
     });
-    let _call = world.call(hosts[0], hosts[1]).without_restarts();
+    let long = Credentials { ufrag: "u".repeat(64), password: "p".repeat(22) };
+    let call = world.call(hosts[0], hosts[1]).without_restarts();
+    call.tune(hosts[1], move |config| config.credentials = Some(long.clone()));
     world.run_for(secs(60));
     let most = Limits::default().unverified_octets as usize;
     assert!((most / 2..=most).contains(&spent.get()), "{} octets", spent.get());
