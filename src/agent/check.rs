@@ -147,7 +147,7 @@ impl Session {
         let check = self.new_check(id, transaction, kind, timing, retry_at, core)?;
         let len = self.encode_check(&check, core, buf)?;
         if !self.spend_budget(&check, len, core, cx.now) {
-            self.fail_pair(id, PairFailure::Budget, core);
+            self.refuse(id, core, cx.now);
             return None;
         }
         self.next_check = cx.now + self.ta;
@@ -161,6 +161,21 @@ impl Session {
         }
         self.note_sent(id, cx.now);
         Some(self.launch(check, len, core))
+    }
+
+    /// No more may be sent for a pair; what was sent may still be answered.
+    fn refuse(&mut self, id: PairId, core: &mut Core, now: Instant) {
+        let mut under_way = false;
+        for check in self.checks.iter_mut().filter(|check| check.pair == id) {
+            check.refused.get_or_insert(PairFailure::Budget);
+            check.retry_at = None;
+            under_way = true;
+        }
+        if !under_way {
+            self.fail_pair(id, PairFailure::Budget, core);
+        } else if let Some(pair) = self.pairs.get_mut(id).filter(|pair| pair.state.is_open()) {
+            pair.state = PairState::InProgress { since: now };
+        }
     }
 
     /// Keeps a check for its answer, within bounds.

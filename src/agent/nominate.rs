@@ -11,7 +11,7 @@ use crate::time::{Instant, earlier};
 
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState};
-use super::session::{ChecklistState, Session};
+use super::session::{ChecklistState, Component, Session};
 use super::{Context, Core};
 
 /// How long a nomination is repeated when another pair could be nominated in its place.
@@ -36,9 +36,10 @@ impl Session {
             let id = component.id;
             let due = self.nomination_time(id, core);
             let due = due.is_some_and(|at| cx.now >= at);
-            let best = self.best_valid(id, core, cx.now).map(|(best, _)| best);
-            if let Some(best) = best.filter(|_| due) {
-                self.nominate(best, core, cx);
+            let chosen = self.affirmed(component).or_else(|| self.best_valid(id, core, cx.now));
+            let chosen = chosen.map(|(chosen, _)| chosen);
+            if let Some(chosen) = chosen.filter(|_| due) {
+                self.nominate(chosen, core, cx);
             }
         }
     }
@@ -88,6 +89,9 @@ impl Session {
     /// once if no better class is still possible.
     fn nomination_time(&self, id: ComponentId, core: &Core) -> Option<Instant> {
         let component = self.component(id)?;
+        if self.affirmed(component).is_some() {
+            return Some(component.nominating_since);
+        }
         if component.selected.is_some() && (!self.renomination || self.pairs.len() < 2) {
             return None;
         }
@@ -117,6 +121,13 @@ impl Session {
             rtt.max(settings.direct_wait)
         };
         Some(valid.since + wait)
+    }
+
+    /// The selected pair, if it answers and the peer may have left it for another.
+    fn affirmed(&self, component: &Component) -> Option<(PairId, &Pair)> {
+        let selected = component.selected.filter(|_| component.nomination_open)?;
+        let pair = self.pairs.get(selected)?;
+        (!pair.valid.as_ref()?.consent.is_silent()).then_some((selected, pair))
     }
 
     /// Whether the other end may be a relay that is not signalled yet: its check may come first.
@@ -249,6 +260,7 @@ impl Session {
         let changed = known.selected.replace(id) != Some(id);
         known.selected_since = cx.now;
         known.concluded = true;
+        known.nomination_open = false;
         known.flow = Flow::default();
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);

@@ -222,6 +222,7 @@ impl RemoteStream {
         priority: u32,
         now: Instant,
         max: u16,
+        chosen: bool,
         keep: impl Fn(RemoteId) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, component) = (component.stream(), component.number());
@@ -234,7 +235,7 @@ impl RemoteStream {
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
-                    !keep(*id) && (rested || crowds(candidate.address.ip()))
+                    !keep(*id) && (chosen || rested || crowds(candidate.address.ip()))
                 })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;

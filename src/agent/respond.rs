@@ -48,6 +48,7 @@ impl Session {
         };
         // [rfc8445-7.3.1.5-2]
         let Some(priority) = message.priority() else { return Answer::Error(400) };
+        self.known_to_peer = true;
         if let Some(code) = self.settle_roles(core, cx, message) {
             return Answer::Error(code);
         }
@@ -71,6 +72,8 @@ impl Session {
                 self.take_request(&request, remote, core, cx);
                 Answer::Success { tracked: true }
             }
+            // It would take us for one who follows. [rfc8445-7.3.1.5-2]
+            None if nominated.is_some() => Answer::Error(400),
             None => Answer::Success { tracked: false },
         }
     }
@@ -240,10 +243,16 @@ impl Session {
         let limit = core.config.limits.peer_reflexive;
         let limit = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         let max = if relayed { limit.saturating_mul(2) } else { limit };
-        // Only an address whose check failed makes room for another.
+        // Only an address whose check failed makes room for another, and one that did not answer
+        // yet for what the peer nominates.
+        let chosen = request.nominated.is_some();
         let keep = |id| {
-            let failed = |pair: &Pair| matches!(pair.state, PairState::Failed(_));
-            pairs.iter().any(|(_, pair)| pair.remote == id && !failed(pair))
+            let kept = |pair: &Pair| match pair.state {
+                PairState::Failed(_) => false,
+                PairState::Succeeded => true,
+                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
+            };
+            pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
         let (id, forgotten) = remotes.add_peer_reflexive(
             request.component,
@@ -251,6 +260,7 @@ impl Session {
             request.priority,
             cx.now,
             max,
+            chosen,
             keep,
         )?;
         if let Some(forgotten) = forgotten {

@@ -79,6 +79,9 @@ pub(super) struct Component {
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
     pub(super) nominating_since: Instant,
+    /// A nomination was given up that the peer may have followed: what is selected is nominated
+    /// again.
+    pub(super) nomination_open: bool,
     /// A pair was nominated in this generation. Where renomination is not known to both sides,
     /// that was the last one. [rfc8445-8.1.1-3]
     pub(super) concluded: bool,
@@ -159,6 +162,8 @@ pub(super) struct Session {
     /// Whether both sides offered renomination.
     pub(super) renomination: bool,
     pub(super) remote_lite: bool,
+    /// Whether the peer has checked us, and so has our credentials of this generation.
+    pub(super) known_to_peer: bool,
     pub(super) lite_choice: LiteChoice,
     pub(super) nominations: u32,
     pub(super) unverified_packets: u16,
@@ -190,6 +195,7 @@ impl Session {
                     selected_since: now,
                     nominating: None,
                     nominating_since: now,
+                    nomination_open: false,
                     concluded: false,
                     newest: None,
                     flow: Flow::default(),
@@ -222,6 +228,7 @@ impl Session {
             ta: super::TA_DEFAULT,
             renomination: false,
             remote_lite: false,
+            known_to_peer: false,
             lite_choice: LiteChoice::default(),
             nominations: 0,
             unverified_packets: 0,
@@ -309,16 +316,31 @@ impl Session {
         if let Some(pair) = self.pairs.get_mut(id) {
             pair.state = PairState::Failed(reason);
             pair.valid = None;
-            pair.nomination_pending = None;
+            // A peer that selected it does not say so again: that counts if it ever answers.
+            let silent = match reason {
+                PairFailure::Timeout | PairFailure::Unreachable | PairFailure::Budget => true,
+                PairFailure::Asymmetric
+                | PairFailure::Refused(_)
+                | PairFailure::Integrity
+                | PairFailure::ConsentLost
+                | PairFailure::RelayRefused(_) => false,
+            };
+            pair.nomination_pending = pair.nomination_pending.filter(|_| silent);
         }
         self.unqueue(id);
+        self.give_up_nomination(id);
         for component in &mut self.components {
-            if component.nominating == Some(id) {
-                component.nominating = None;
-            }
             if component.selected == Some(id) {
                 component.selected = None;
             }
+        }
+    }
+
+    /// A pair that we are nominating is no pair to select any more.
+    fn give_up_nomination(&mut self, id: PairId) {
+        for component in self.components.iter_mut().filter(|known| known.nominating == Some(id)) {
+            component.nominating = None;
+            component.nomination_open = component.selected.is_some_and(|selected| selected != id);
         }
     }
 
@@ -414,6 +436,7 @@ impl Session {
     pub(super) fn remove_pair(&mut self, id: PairId, core: &mut Core) {
         self.unqueue(id);
         self.cancel_checks(id, core);
+        self.give_up_nomination(id);
         let Some(pair) = self.pairs.remove(id) else { return };
         if let Some(checklist) = self.checklist_mut(pair.component.stream()) {
             checklist.order.retain(|known| *known != id);

@@ -8,6 +8,7 @@
 )]
 
 mod agent_sdp;
+mod agreement;
 mod backup;
 mod demux;
 mod framing;

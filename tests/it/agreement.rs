@@ -1,0 +1,177 @@
+//! Both sides come to use the same pair, whatever was lost on the way.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use floe::config::{AgentConfig, Role};
+use floe::event::{PairFailure, RestartReason};
+use floe::{AgentState, ComponentId, DescriptionRejected, Event};
+
+use crate::harness::{Hand, Packet, Party, Verdict, World, addr, host, ms};
+
+fn selected(world: &World, party: Party) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
+    let pair = world.view(party).selected(ComponentId::FIRST)?;
+    Some((pair.base, pair.remote.address))
+}
+
+fn recommendations(world: &World, party: Party) -> Vec<RestartReason> {
+    let of_party = world.events_of(party.node).into_iter();
+    let reason = |event| match event {
+        Event::RestartRecommended { reason, .. } => Some(reason),
+        _ => None,
+    };
+    of_party.filter_map(reason).collect()
+}
+
+/// A controlled agent, and a peer that answers where `answers` says so.
+fn controlled(tune: impl FnOnce(&mut AgentConfig)) -> (World, Party, Hand) {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlled);
+    tune(&mut config);
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    (world, agent, hand)
+}
+
+/// The left side never had the answer, so it takes the restart of the right one for the beginning,
+/// and keeps its own credentials.
+#[test]
+fn a_restart_by_whose_answer_was_lost_is_answered_with_the_credentials_of_before() {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    let offer = world.description(left);
+    world.set_remote(right, &offer);
+    world.run_for(ms(1_000));
+    world.restart(right);
+    let (restart, answer) = (world.description(right), world.description(left));
+    world.set_remote(left, &restart);
+    assert_eq!(world.try_set_remote(right, &answer), Ok(()));
+    world.reach(left, AgentState::Completed, ms(2_000));
+    world.reach(right, AgentState::Completed, ms(2_000));
+}
+
+/// A peer that has checked us knows of the restart: what still has its old credentials is late.
+#[test]
+fn a_description_from_before_a_restart_is_refused() {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.reach(right, AgentState::Completed, ms(1_000));
+    let old = world.description(left);
+    world.restart(right);
+    assert_eq!(world.try_set_remote(right, &old), Err(DescriptionRejected::Outdated));
+}
+
+/// The left side's pair goes silent, it nominates the other one, and never hears that the right
+/// side followed. Then its first pair answers again.
+#[test]
+fn the_selected_pair_is_nominated_again_after_another_nomination_was_given_up() {
+    let mut world = World::new();
+    let left =
+        world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000", "192.0.2.3:1000"]);
+    let right = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.2:2000"]);
+    world.exchange(left, right);
+    world.reach(left, AgentState::Completed, ms(1_000));
+    world.run_for(ms(1_000));
+    let first = selected(&world, left).unwrap();
+    let nominated = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&nominated);
+    world.filter(move |packet| {
+        let ends = [packet.from, packet.to];
+        let of_first = ends.contains(&first.0);
+        seen.set(seen.get() || !of_first && packet.is_request() && packet.nominates());
+        // The first pair is dead until the other one is nominated, which then hears nothing.
+        let lost = if of_first { !seen.get() } else { seen.get() && packet.from == first.1 };
+        if lost { Verdict::Drop } else { Verdict::Pass }
+    });
+    assert!(world.run_while(ms(20_000), |_| !nominated.get()), "another pair is nominated");
+    world.run_for(ms(10_000));
+    assert_eq!(selected(&world, left), Some(first));
+    assert_eq!(selected(&world, right), Some((first.1, first.0)));
+}
+
+/// A nomination that was answered is not repeated by a peer that does not know renomination.
+/// [rfc8445-7.3.1.5-1]
+#[test]
+fn a_nomination_counts_though_the_check_for_it_failed_at_first() {
+    let (mut world, agent, mut hand) = controlled(|config| {
+        config.nomination.renomination = false;
+    });
+    world.set_remote(agent, &hand.plain());
+    world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+    let failed = |world: &World| !world.view(agent).failures().is_empty();
+    assert!(world.run_while(ms(60_000), |world| !failed(world)));
+    assert_eq!(selected(&world, agent), None);
+    world.respond(hand.address, hand.answering());
+    world.inject(hand.address, addr("192.0.2.1:1000"), hand.check());
+    world.reach(agent, AgentState::Completed, ms(1_000));
+}
+
+/// [rfc7675-5.1-13]
+#[test]
+fn a_nomination_of_a_pair_whose_consent_was_lost_asks_for_one_restart() {
+    let (mut world, agent, mut hand) = controlled(|_| {});
+    let refusing = hand.clone();
+    world.respond(hand.address, move |packet| match packet.is_request() {
+        true => vec![refusing.error(packet, 403)],
+        false => Vec::new(),
+    });
+    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+    world.set_remote(agent, &hand.description(&candidates));
+    world.run_for(ms(500));
+    assert_eq!(world.view(agent).failures()[0].reason, PairFailure::ConsentLost);
+    assert_eq!(recommendations(&world, agent), []);
+    for _ in 0..3 {
+        world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+        world.run_for(ms(500));
+    }
+    assert_eq!(recommendations(&world, agent), [RestartReason::Failed]);
+}
+
+/// An address that nobody heard of makes room for one that the peer nominates.
+/// [rfc8445-7.3.1.3-p1]
+#[test]
+fn an_address_that_is_nominated_has_a_place_before_others() {
+    let (mut world, agent, mut hand) = controlled(|config| config.limits.peer_reflexive = 1);
+    world.set_remote(agent, &hand.description(&[]));
+    let (other, chosen) = (addr("192.0.2.2:3000"), addr("192.0.2.2:4000"));
+    world.inject(other, addr("192.0.2.1:1000"), hand.check());
+    world.run_for(ms(100));
+    world.respond(chosen, hand.answering());
+    world.inject(chosen, addr("192.0.2.1:1000"), hand.nomination());
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    assert_eq!(selected(&world, agent).map(|(_, remote)| remote), Some(chosen));
+}
+
+/// Who answers a nomination with success has followed it. [rfc8445-7.3.1.5-2]
+#[test]
+fn a_nomination_that_there_is_no_place_for_is_refused() {
+    let (mut world, agent, mut hand) = controlled(|config| config.limits.peer_reflexive = 1);
+    world.set_remote(agent, &hand.description(&[]));
+    let (known, chosen) = (addr("192.0.2.2:3000"), addr("192.0.2.2:4000"));
+    world.respond(known, hand.answering());
+    world.inject(known, addr("192.0.2.1:1000"), hand.check());
+    world.run_for(ms(500));
+    world.respond(chosen, |_: &Packet| Vec::new());
+    world.inject(chosen, addr("192.0.2.1:1000"), hand.nomination());
+    world.run_for(ms(100));
+    let answer = world.log.iter().find(|packet| packet.to == chosen).unwrap();
+    assert!(answer.is_error());
+    assert_eq!(answer.code(), 400);
+}
+
+/// A packet that may not be sent any more is no answer that did not come.
+#[test]
+fn an_answer_that_is_on_its_way_counts_when_no_more_may_be_sent() {
+    let mut world = World::with_delay(ms(200));
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.limits.unverified_packets_per_ip = 1;
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    world.set_remote(agent, &hand.plain());
+    // What is heard of the peer has its address checked again before the first answer is there.
+    world.inject(hand.address, addr("192.0.2.1:1000"), hand.check());
+    world.run_for(ms(410));
+    assert_eq!(world.state(agent), AgentState::Connected, "{:?}", world.view(agent).failures());
+}
