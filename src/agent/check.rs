@@ -274,7 +274,9 @@ impl Session {
         let selected = self.component(pair.component).and_then(|component| component.selected);
         let settled =
             selected.is_some_and(|selected| selected != id) && !self.is_troubled(pair.component);
-        remote.answered || (remote.verified && !settled)
+        // Direct pairs that are tried again beside one over a relay are in no hurry.
+        let sought = settled && self.sought > 0;
+        (remote.answered || (remote.verified && !settled)) && !sought
     }
 
     /// Counts a packet against what may go to addresses that never answered; false if it is used

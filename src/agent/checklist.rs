@@ -350,7 +350,7 @@ impl Session {
     /// When pairs end their rest, if nothing but these is to be checked.
     pub(super) fn rest_ends(&self, core: &Core) -> Option<Instant> {
         let ends = self.components.iter().filter_map(|component| self.rest_of(component.id, core));
-        ends.map(|(_, until)| until).min().filter(|_| self.has_next(Instant::MAX, core))
+        ends.map(|(_, until)| until).filter(|until| self.has_next(*until, core)).min()
     }
 
     fn ordinary_of(

@@ -244,8 +244,9 @@ impl Session {
         let limit = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         let max = if relayed { limit.saturating_mul(2) } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
-        // yet for what the peer nominates.
-        let chosen = request.nominated.is_some();
+        // yet for what the peer nominates first.
+        let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
+        let chosen = request.nominated.is_some() && selected.is_none();
         let keep = |id| {
             let kept = |pair: &Pair| match pair.state {
                 PairState::Failed(_) => false,
