@@ -212,8 +212,8 @@ impl RemoteStream {
     }
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
-    /// least recently heard of among those that `keep` does not hold on to and that were not heard
-    /// of for a while, or are of an IP address that has more of them; it is returned.
+    /// least recently heard of among those that `keep` does not hold on to; that is told whether it
+    /// was not heard of for a while, or is of an IP address that has more of them. It is returned.
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
@@ -222,8 +222,7 @@ impl RemoteStream {
         priority: u32,
         now: Instant,
         max: u16,
-        chosen: bool,
-        keep: impl Fn(RemoteId) -> bool,
+        keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, component) = (component.stream(), component.number());
         let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
@@ -235,7 +234,7 @@ impl RemoteStream {
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
-                    !keep(*id) && (chosen || rested || crowds(candidate.address.ip()))
+                    !keep(*id, rested || crowds(candidate.address.ip()))
                 })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;

@@ -247,13 +247,13 @@ impl Session {
         // yet for what the peer nominates first.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
         let chosen = request.nominated.is_some() && selected.is_none();
-        let keep = |id| {
+        let keep = |id, idle: bool| {
             let kept = |pair: &Pair| match pair.state {
                 PairState::Failed(_) => false,
                 PairState::Succeeded => true,
                 PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
             };
-            pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
+            !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
         let (id, forgotten) = remotes.add_peer_reflexive(
             request.component,
@@ -261,7 +261,6 @@ impl Session {
             request.priority,
             cx.now,
             max,
-            chosen,
             keep,
         )?;
         if let Some(forgotten) = forgotten {
