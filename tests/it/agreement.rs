@@ -16,9 +16,8 @@ fn selected(world: &World, party: Party) -> Option<(std::net::SocketAddr, std::n
 
 fn recommendations(world: &World, party: Party) -> Vec<RestartReason> {
     let of_party = world.events_of(party.node).into_iter();
-    let reason = |event| match event {
-        Event::RestartRecommended { reason, .. } => Some(reason),
-        _ => None,
+    let reason = |event| {
+        if let Event::RestartRecommended { reason, .. } = event { Some(reason) } else { None }
     };
     of_party.filter_map(reason).collect()
 }
