@@ -1,6 +1,6 @@
 //! Bugs that others had, to be planted again: a proof that the tests would find them here.
 //!
-//! Without the feature `canary` none is, and [`planted`] is a constant. With it the tests plant one
+//! Without the feature `canary` none is, and `planted` is a constant. With it the tests plant one
 //! at a time, for their own thread alone.
 #![cfg_attr(
     not(feature = "canary"),
