@@ -2,14 +2,19 @@
 //!
 //! Each takes an input and panics when a claim does not hold. They use the public interface alone.
 
+mod attributes;
 mod endpoint;
 mod framing;
+mod lines;
 mod stun;
 mod text;
 mod turn;
+mod watch;
 
+pub use attributes::stun_attributes;
 pub use endpoint::endpoint_input;
 pub use framing::deframer;
+pub use lines::signal_lines;
 pub use stun::{stun_build, stun_decode};
 pub use text::{candidate_line, sdp, sdpfrag, signal_json};
 pub use turn::turn_client;

@@ -22,10 +22,12 @@ struct World {
     now: Instant,
     /// The last requests that the server got.
     asked: Vec<(Method, TransactionId)>,
+    closed: bool,
 }
 
-/// Whatever a server says: a client sends little, comes to rest, and hands on nothing but what is
-/// in the datagram.
+/// Whatever a server says: a client sends little, comes to rest, has nothing to do before the
+/// deadline that it tells, hands on nothing but what is in the datagram, and once it is closed asks
+/// for the end of its allocation alone, and soon not even that.
 pub fn turn_client(data: &[u8]) {
     let mut input = Input(data);
     let how = input.octet();
@@ -36,7 +38,7 @@ pub fn turn_client(data: &[u8]) {
     config.max_peers = 8;
     let now = Instant::from_millis(1_000);
     let client = Client::new(now, config, [how; 32]);
-    let mut world = World { client, now, asked: Vec::new() };
+    let mut world = World { client, now, asked: Vec::new(), closed: false };
     world.drain();
     for _ in 0..MAX_OPS {
         if input.is_empty() {
@@ -45,8 +47,7 @@ pub fn turn_client(data: &[u8]) {
         world.step(&mut input);
         world.drain();
     }
-    world.client.close(world.now);
-    world.drain();
+    world.end();
 }
 
 impl World {
@@ -70,8 +71,42 @@ impl World {
             }
             13 => self.client.forget(peer(input.octet())),
             14 => self.frame(peer(input.octet()), input.chunk()),
-            _ if input.octet() == 0 => self.client.close(self.now),
-            _ => {}
+            _ => match input.octet() {
+                0 => self.end(),
+                how => self.wake_early(how % 8),
+            },
+        }
+    }
+
+    /// Wakes the client before its time, some eighths of the way: nothing happens.
+    fn wake_early(&mut self, eighths: u8) {
+        let Some(deadline) = self.client.poll_timeout() else { return };
+        let early = self.now + deadline.since(self.now) * u32::from(eighths) / 8;
+        if early < deadline {
+            self.now = early;
+            self.nothing_happens();
+            assert_eq!(self.client.poll_timeout(), Some(deadline), "a deadline that moved");
+        }
+    }
+
+    /// There is nothing to do at this time.
+    fn nothing_happens(&mut self) {
+        let mut buf = [0; MIN_TRANSMIT];
+        self.client.handle_timeout(self.now);
+        assert_eq!(self.client.poll_transmit(self.now, &mut buf), None, "a packet too early");
+        assert_eq!(self.client.poll_event(), None, "an event too early");
+    }
+
+    /// Closes the client: within a minute there is nothing left to wait for.
+    fn end(&mut self) {
+        self.client.close(self.now);
+        self.closed = true;
+        self.drain();
+        let last = self.now + Duration::from_secs(60);
+        while let Some(next) = self.client.poll_timeout() {
+            assert!(next <= last, "waits for {next:?} after the close at {:?}", self.now);
+            self.now = next;
+            self.drain();
         }
     }
 
@@ -181,13 +216,18 @@ impl World {
         assert!(packets <= MAX_PACKETS, "{packets} packets");
         let deadline = self.client.poll_timeout();
         assert!(deadline.is_none_or(|at| at > self.now), "a deadline that has passed");
+        self.nothing_happens();
     }
 
     fn poll(&mut self) -> usize {
         let mut buf = [0; MIN_TRANSMIT];
         let mut packets = 0;
+        let due = self.client.poll_timeout().is_some_and(|at| at <= self.now);
         while let Some(length) = self.client.poll_transmit(self.now, &mut buf) {
+            assert!(due, "a packet that no deadline told of");
             let request = Message::parse(&buf[..length]).expect("what is written is read");
+            let method = request.method();
+            assert!(!self.closed || method == Method::REFRESH, "{method:?} after the close");
             self.asked.push((request.method(), request.transaction_id()));
             packets += 1;
             assert!(packets <= MAX_PACKETS, "{packets} packets");

@@ -79,7 +79,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 continue;
             }
             let line = self.buffer.get(..end).unwrap_or_default();
-            if line.trim_ascii().is_empty() {
+            if line.len() <= MAX_SIGNAL && line.trim_ascii().is_empty() {
                 continue;
             }
             return Some(text(line));
@@ -207,6 +207,19 @@ mod tests {
         let (sent, received) = tokio::join!(left.send(signal.clone()), right.recv());
         sent.unwrap();
         assert_eq!(received.unwrap().unwrap(), signal);
+    }
+
+    /// Whether the end of such a line came with the octet that was too much, or later.
+    #[tokio::test]
+    async fn blanks_over_the_limit_are_reported_whenever_the_line_ends() {
+        for length in [MAX_SIGNAL + 1, MAX_SIGNAL + CHUNK] {
+            let mut input = " ".repeat(length).into_bytes();
+            input.extend_from_slice(b"\n{\"type\":\"offer\",\"sdp\":\"next\"}\n");
+            let mut lines = JsonLines::new(&input[..], tokio::io::sink());
+            let error = lines.recv().await.unwrap().unwrap_err();
+            assert!(matches!(error, SignalingError::Signal(SignalError::TooLong { .. })));
+            assert_eq!(lines.recv().await.unwrap().unwrap(), offer("next"));
+        }
     }
 
     #[tokio::test]

@@ -7,15 +7,21 @@ mod targets;
 use std::fs;
 use std::path::PathBuf;
 
-/// Runs a target over all of its seeds.
+/// Runs a target over all of its seeds and its corpus.
 fn replay(target: &str, run: fn(&[u8])) {
-    let seeds = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-    let mut count = 0;
-    for entry in fs::read_dir(&seeds).unwrap_or_else(|error| panic!("{target}: {error}")) {
-        run(&fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
+    for kind in ["fuzz/seeds", "fuzz/kept"] {
+        let inputs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(kind).join(target);
+        let inputs = fs::read_dir(&inputs).unwrap_or_else(|error| panic!("{inputs:?}: {error}"));
+        let mut count = 0;
+        for entry in inputs {
+            let path = entry.unwrap().path();
+            // Which one it was that a panic came of.
+            println!("{}", path.display());
+            run(&fs::read(path).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{target} has nothing in {kind}");
     }
-    assert!(count > 0, "{target} has no seeds");
     run(&[]);
 }
 
@@ -31,6 +37,7 @@ macro_rules! replays {
 replays! {
     stun_is_read_or_refused: stun_decode,
     stun_that_is_written_is_read: stun_build,
+    the_attributes_that_count_are_those_before_the_seal: stun_attributes,
     a_stream_is_the_same_however_it_is_split: deframer,
     a_candidate_line_survives: candidate_line,
     a_description_survives: sdp,
@@ -40,4 +47,7 @@ replays! {
 }
 
 #[cfg(feature = "serde")]
-replays! { a_signal_survives: signal_json }
+replays! {
+    a_signal_survives: signal_json,
+    the_lines_of_a_stream_are_the_same_however_it_is_split: signal_lines,
+}

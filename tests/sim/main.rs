@@ -30,6 +30,8 @@ mod swarm;
 #[cfg(feature = "canary")]
 mod canary;
 
+mod fuzz_seeds;
+
 mod stories {
     mod candidates;
     mod clocks;
