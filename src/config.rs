@@ -76,7 +76,8 @@ pub enum CheckBackoff {
 pub enum ConsentMode {
     /// The letter of RFC 7675: wait for the next one.
     Strict,
-    /// Ordinary checks verify the pair 0.5, 1 and 2 s after the missed answer.
+    /// Five ordinary checks verify the pair, from 0.5 to 2 s after the check whose answer is missing.
+    /// Data that was flowing and stops has it verified at once.
     Verify,
 }
 

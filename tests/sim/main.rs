@@ -16,10 +16,11 @@ mod world;
 
 mod topology;
 
-#[allow(dead_code, reason = "its users come")]
 mod oracle;
 
 mod hostile;
+
+mod log;
 
 mod matrix;
 

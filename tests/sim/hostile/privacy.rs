@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use floe::candidate::CandidateKind;
 use floe::config::{AgentConfig, CandidatePolicy, EndpointConfig, Role};
 use floe::{Endpoint, Instant, Server, Socket};
 
+use crate::log::Log;
 use crate::world::nat::{Depends, Nat};
 use crate::world::{Fate, Node, World, millis, secs};
 
@@ -90,21 +90,6 @@ fn a_hidden_host_address_is_signalled_nowhere() {
     assert!(!told.contains("10.9.8.7"), "{told}");
 }
 
-/// Collects what the subscriber writes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// At the finest level, over a call with a restart, a cut, and an end: the logs name no address of
 /// either side and no password, and what `Debug` shows of an endpoint no password.
 #[test]
@@ -143,7 +128,7 @@ fn logs_name_no_address_and_nothing_shows_a_password() {
         world.run_for(millis(10));
         (addresses, secrets, shown)
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(text.contains("pair is valid"), "{}", text.len());
     for address in addresses {
         assert!(!text.contains(&address.to_string()), "{address}");

@@ -6,14 +6,13 @@
 //! once.
 
 use core::time::Duration;
-use std::io;
-use std::sync::{Arc, Mutex};
 
 use floe::candidate::CandidateKind::Relayed;
 use floe::event::GatherFailure;
 use floe::stun::{GiveUp, Method};
 use floe::{AgentState, turn};
 
+use crate::log::Log;
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::nat::Nat;
@@ -380,21 +379,6 @@ fn a_lossy_way_to_the_server_is_survived() {
     assert!(turn.allocations() >= 1);
 }
 
-/// Collects what the subscriber writes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Not when all goes well, not when it is refused, and not in what `Debug` shows.
 #[test]
 fn no_secret_of_a_server_is_logged_or_shown() {
@@ -422,7 +406,7 @@ fn no_secret_of_a_server_is_logged_or_shown() {
             let shown = left.shown();
             format!("{shown} {:?} {:?}", left.refusals(), AnyServer::from(turn).describe())
         });
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &shown;
+        let text = log.text() + &shown;
         assert!(text.contains("pair selected"));
         for secret in [PASSWORD, USER] {
             assert!(!text.contains(secret), "{secret}");
