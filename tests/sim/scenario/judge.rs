@@ -39,7 +39,7 @@ impl Stage<'_> {
         let class = oracle::judge(&healed).class;
         if self.closed != [false; 2] {
             self.nobody_sends_to_who_closed()?;
-        } else if class == Class::None && !self.has_lite() {
+        } else if class == Class::None {
             self.nobody_is_misled()?;
         } else {
             self.both_find_together()?;
