@@ -15,8 +15,8 @@ pub(super) enum Ip {
         party: usize,
         index: usize,
     },
-    /// The outer side of a network's NAT; one that pools its addresses arbitrarily is taken to give
-    /// each mapping another one.
+    /// The outer side of a network's NAT: one of several addresses is taken to be another one for
+    /// each inner address, and where they are pooled arbitrarily for each mapping.
     Outside {
         network: usize,
         member: u32,
@@ -59,6 +59,8 @@ fn key(depends: Depends, peer: Address) -> Key {
 struct Gateway {
     mappings: BTreeMap<(Address, Key), u32>,
     owners: BTreeMap<u32, Address>,
+    /// Which of its addresses each inner one has.
+    paired: BTreeMap<Ip, u32>,
     /// Whom was sent to: by an inner address, or through a mapping, whose owner is an outer one.
     contacted: BTreeSet<(Address, Address)>,
 }
@@ -189,7 +191,11 @@ impl<'t> Net<'t> {
         let port = *gateway.mappings.entry((from, key(nat.mapping, to))).or_insert(next);
         gateway.owners.insert(port, from);
         let member = match nat.pooling {
-            Pooling::Paired => 0,
+            _ if nat.addresses == 1 => 0,
+            Pooling::Paired => {
+                let next = gateway.paired.len() as u32;
+                *gateway.paired.entry(from.ip).or_insert(next)
+            }
             Pooling::Arbitrary => port,
         };
         let outside = Address { ip: Ip::Outside { network, member }, port };

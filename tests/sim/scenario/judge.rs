@@ -162,9 +162,10 @@ impl Stage<'_> {
     fn everything_calms_down(&mut self) -> Result<(), Violation> {
         self.run_until(self.world.elapsed() + CALM);
         let before = self.hosts.map(|host| host.packets());
+        let healed = self.healed();
         self.run_until(self.world.elapsed() + STEADY);
         for side in [0, 1] {
-            let party = &self.scenario.topology.parties[side];
+            let party = &healed.parties[side];
             let components = u64::from(self.scenario.components);
             let sockets = party.interfaces.len() as u64 * components;
             let consent = 4 * 2 * 15 * components;

@@ -3,10 +3,10 @@
 
 use core::time::Duration;
 
-use crate::scenario::{Draw, Far, Scenario, SideConfig, Signalling, Step, Verb};
+use crate::scenario::{Clock, Draw, Far, Scenario, SideConfig, Signalling, Step, Verb};
 use crate::topology::{AddressKind, Interface, Network, Party, Place, Topology};
-use crate::world::link::Link;
-use crate::world::nat::{Depends, Hairpin, Nat, Ports, Scope};
+use crate::world::link::{Bandwidth, Bursts, Link};
+use crate::world::nat::{Depends, Hairpin, Nat, Pooling, Ports, Reboot, Scope};
 use crate::world::{millis, secs};
 
 /// The most verbs of a script.
@@ -45,7 +45,7 @@ impl Scenario {
         // A lite agent follows a peer that moved only once that one nominates again, which a NAT that
         // reboots during a nomination can keep it from hearing of.
         if sides.iter().any(|side| side.lite) {
-            script.retain(|step| !matches!(step.verb, Verb::RebootNat(_)));
+            script.retain(|step| !matches!(step.verb, Verb::RebootNat(..)));
         }
         Self {
             seed,
@@ -115,10 +115,23 @@ fn network(draw: &mut Draw<'_>, networks: &mut Vec<Network>, outer: Place) -> Pl
 
 fn nat(draw: &mut Draw<'_>) -> Nat {
     let mut nat = Nat::new(draw.pick(&DEPENDS), draw.pick(&DEPENDS));
-    nat.ports = draw.pick(&[Ports::Random, Ports::Preserve, Ports::Sequential]);
+    nat.ports = draw.pick(&[
+        Ports::Random,
+        Ports::Preserve,
+        Ports::Sequential,
+        Ports::Stepping(-2),
+        Ports::Parity,
+        Ports::Contiguous,
+    ]);
+    if draw.chance(10) {
+        nat.addresses = 2;
+        nat.pooling = draw.pick(&[Pooling::Paired, Pooling::Arbitrary]);
+    }
     nat.scope = draw.pick(&[Scope::Endpoint, Scope::Endpoint, Scope::Mapping]);
     nat.timeout = draw.pick(&[secs(120), secs(30), secs(300)]);
+    nat.unreplied = draw.chance(25).then(|| secs(30));
     nat.inbound_refreshes = draw.chance(50);
+    nat.icmp_kills = draw.chance(10);
     nat.hairpin = draw.pick(&[Hairpin::None, Hairpin::External, Hairpin::Internal]);
     nat
 }
@@ -130,6 +143,17 @@ fn links(draw: &mut Draw<'_>) -> Link {
     }
     if draw.chance(20) {
         link.jitter = draw.time(0, 60);
+    }
+    if draw.chance(15) {
+        let (quiet, bad) = (draw.time(500, 10_000), draw.time(10, 1_500));
+        link.bursts = Some(Bursts { quiet, bad, loss: draw.share(100) });
+    }
+    if draw.chance(10) {
+        let rate = draw.pick(&[1_000_000, 256_000, 64_000]);
+        link.bandwidth = Some(Bandwidth { rate, queue: draw.pick(&[65_536, 8_192]) });
+    }
+    if draw.chance(10) {
+        link.mtu = Some(draw.pick(&[1_280, 576]));
     }
     if draw.chance(15) {
         link.duplicate = draw.share(20);
@@ -163,6 +187,9 @@ fn signalling(draw: &mut Draw<'_>) -> Signalling {
     if draw.chance(10) {
         signalling.candidates_lost = draw.share(100);
     }
+    if draw.chance(10) {
+        signalling.stale = draw.share(100);
+    }
     signalling.endless = draw.chance(5);
     signalling
 }
@@ -176,6 +203,7 @@ fn side(draw: &mut Draw<'_>) -> SideConfig {
         strict_consent: draw.chance(10),
         rfc_backoff: draw.chance(10),
         no_renomination: draw.chance(15),
+        continual: draw.chance(40),
         ta: draw.pick(&[0, 0, 0, 5, 50, 100]),
     }
 }
@@ -190,6 +218,7 @@ enum Fault {
     Paths,
     Icmp,
     Interfaces,
+    Drivers,
     Loss,
     Traffic,
     Signalling,
@@ -198,9 +227,11 @@ enum Fault {
 
 fn script(draw: &mut Draw<'_>, topology: &Topology) -> Vec<Step> {
     use Fault::{
-        Close, Icmp, Interfaces, Loss, Nats, Paths, Restarts, Signalling, Stun, Traffic, Turn,
+        Close, Drivers, Icmp, Interfaces, Loss, Nats, Paths, Restarts, Signalling, Stun, Traffic,
+        Turn,
     };
-    let all = [Restarts, Nats, Stun, Turn, Paths, Icmp, Interfaces, Loss, Traffic, Signalling];
+    let all =
+        [Restarts, Nats, Stun, Turn, Paths, Icmp, Interfaces, Drivers, Loss, Traffic, Signalling];
     let mut on: Vec<Fault> = all.into_iter().filter(|_| draw.chance(35)).collect();
     if draw.chance(4) {
         on.push(Close);
@@ -239,7 +270,11 @@ fn verb(draw: &mut Draw<'_>, fault: Fault, topology: &Topology) -> Verb {
     let turn = draw.below(topology.turns.max(1) as u64) as usize;
     match fault {
         Fault::Restarts => draw.pick(&[Verb::Restart(side), Verb::RestartBoth]),
-        Fault::Nats => Verb::RebootNat(draw.below(topology.networks.len() as u64) as usize),
+        Fault::Nats => {
+            let network = draw.below(topology.networks.len() as u64) as usize;
+            let kinds = [Reboot::NewPorts, Reboot::SamePorts, Reboot::NewAddress];
+            Verb::RebootNat(network, draw.pick(&kinds))
+        }
         Fault::Stun => draw.pick(&[Verb::StunDies, Verb::StunRecovers]),
         Fault::Turn => draw.pick(&[
             Verb::TurnRestarts(turn),
@@ -251,16 +286,47 @@ fn verb(draw: &mut Draw<'_>, fault: Fault, topology: &Topology) -> Verb {
         ]),
         Fault::Paths => {
             let far = draw.pick(&[Far::Peer, Far::Peer, Far::Turn(turn), Far::Stun]);
-            draw.pick(&[Verb::Heal(side, far), Verb::Cut(side, far), Verb::CutOutwards(side, far)])
+            let clogged = draw.time(100, 8_000);
+            draw.pick(&[
+                Verb::Heal(side, far),
+                Verb::Cut(side, far),
+                Verb::CutOutwards(side, far),
+                Verb::Clog(side, far, clogged),
+            ])
         }
         Fault::Icmp => Verb::Unreachable(side, draw.time(1, 8_000)),
-        Fault::Interfaces => Verb::Unplug(side, draw.below(3) as usize),
+        Fault::Interfaces => {
+            let interface = draw.below(3) as usize;
+            let beside = topology.parties[side].interfaces[0].place;
+            draw.pick(&[
+                Verb::NetworkChanged(side),
+                Verb::Unplug(side, interface),
+                Verb::Join(side, beside),
+                Verb::Join(side, Place::Internet),
+                Verb::Leave(side, interface),
+                Verb::Renumber(side, interface),
+            ])
+        }
+        Fault::Drivers => {
+            let (long, short) = (draw.time(100, 60_000), draw.time(10, 4_000));
+            let share = draw.share(100);
+            draw.pick(&[
+                Verb::StandStill(side, short),
+                Verb::Sleep(side, long, Clock::GoesOn),
+                Verb::Sleep(side, long, Clock::Stops),
+                Verb::SetClockBack(side, short),
+                Verb::Refuse(side, share, short),
+            ])
+        }
         Fault::Loss => Verb::LossBurst(draw.share(90), draw.time(100, 10_000)),
         Fault::Traffic => {
             let interval = millis(draw.pick(&[200, 100, 40]));
             draw.pick(&[Verb::Talk(side, interval), Verb::Hush(side)])
         }
-        Fault::Signalling => Verb::SignallingDies(draw.time(100, 8_000)),
+        Fault::Signalling => {
+            let time = draw.time(100, 8_000);
+            draw.pick(&[Verb::SignallingDies(time), Verb::SignallingWaits(time)])
+        }
         Fault::Close => Verb::Close(side),
     }
 }

@@ -14,8 +14,9 @@ use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::oracle::Class;
-use crate::topology::Topology;
+use crate::topology::{Place, Topology};
 use crate::world::link::Link;
+use crate::world::nat::Reboot;
 use crate::world::{Seed, World};
 pub(crate) use draw::Draw;
 pub(crate) use shrink::{follow, shrink};
@@ -56,6 +57,8 @@ pub(crate) struct Signalling {
     pub(crate) candidates_late: Duration,
     /// The share of candidates that never come.
     pub(crate) candidates_lost: f64,
+    /// The share of candidates that are said again much later, after a restart perhaps.
+    pub(crate) stale: f64,
     /// Nobody hears of the end of candidates.
     pub(crate) endless: bool,
 }
@@ -71,6 +74,8 @@ pub(crate) struct SideConfig {
     pub(crate) strict_consent: bool,
     pub(crate) rfc_backoff: bool,
     pub(crate) no_renomination: bool,
+    /// New interfaces join the session.
+    pub(crate) continual: bool,
     /// The least time between checks that it proposes, in milliseconds; 0 for the default.
     pub(crate) ta: u16,
 }
@@ -90,13 +95,20 @@ pub(crate) enum Far {
     Turn(usize),
 }
 
+/// What the clock of a host does while it is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    GoesOn,
+    Stops,
+}
+
 /// What happens. A side, network or server that there is none of stands for nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verb {
     Restart(usize),
     RestartBoth,
     /// The NAT of a network forgets its mappings.
-    RebootNat(usize),
+    RebootNat(usize, Reboot),
     StunDies,
     StunRecovers,
     TurnDies(usize),
@@ -113,13 +125,32 @@ pub(crate) enum Verb {
     Heal(usize, Far),
     /// ICMP errors in place of what a side sends to the other one.
     Unreachable(usize, Duration),
+    /// What both send to one another arrives only when this is over, all at once.
+    Clog(usize, Far, Duration),
     /// An interface of a side goes silent for ever, and nobody tells the agent.
     Unplug(usize, usize),
+    /// A side gets an interface more, in the place where its first one is or on the Internet.
+    Join(usize, Place),
+    /// An interface of a side is gone, and the agent is told.
+    Leave(usize, usize),
+    /// An interface of a side has another address.
+    Renumber(usize, usize),
+    /// A side hears of its system that the network changed, which is not so.
+    NetworkChanged(usize),
+    /// A side is suspended: what is sent to it is lost.
+    Sleep(usize, Duration, Clock),
+    /// The process of a side stands still while datagrams wait in its sockets.
+    StandStill(usize, Duration),
+    SetClockBack(usize, Duration),
+    /// The system of a side refuses to send this share of its datagrams.
+    Refuse(usize, f64, Duration),
     LossBurst(f64, Duration),
     Talk(usize, Duration),
     Hush(usize),
     /// No message of the signalling passes for this long.
     SignallingDies(Duration),
+    /// All messages of the signalling wait for this long.
+    SignallingWaits(Duration),
     Close(usize),
 }
 

@@ -3,21 +3,27 @@
 use core::cell::RefCell;
 use core::time::Duration;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use floe::config::{BackupPolicy, CandidatePolicy, CheckBackoff, ConsentMode, Mode, Role, Trickle};
+use floe::config::{
+    BackupPolicy, CandidatePolicy, CheckBackoff, ConsentMode, Gathering, Mode, Role, Trickle,
+};
 
 use crate::scenario::{Report, Scenario, Signalling, Violation};
-use crate::topology::Topology;
+use crate::topology::{Interface, Topology};
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::link::Link;
 use crate::world::rng::Rng;
 use crate::world::signalling::Signal;
-use crate::world::{World, millis, secs};
+use crate::world::{BEGINNING, World, millis, secs};
 
 /// How long the world is left alone with its faults after the last verb.
 const AFTERMATH: Duration = secs(3);
+
+/// How much later a candidate is said again.
+const STALE: Duration = secs(20);
 
 /// What is wrong with the signalling, as the hook of the call sees it.
 pub(super) struct Trouble {
@@ -32,7 +38,14 @@ impl Trouble {
     /// When each copy of a message arrives.
     fn copies(&mut self, signal: &Signal) -> Vec<Duration> {
         let Signalling {
-            jitter, loss, duplicate, candidates_late, candidates_lost, endless, ..
+            jitter,
+            loss,
+            duplicate,
+            candidates_late,
+            candidates_lost,
+            stale,
+            endless,
+            ..
         } = self.signalling;
         let rng = &mut self.rng;
         let (candidate, end) =
@@ -46,6 +59,9 @@ impl Trouble {
         let mut copies = vec![late + jitter.mul_f64(rng.unit())];
         if rng.chance(duplicate) {
             copies.push(late + jitter.mul_f64(rng.unit()) + millis(1));
+        }
+        if candidate && rng.chance(stale) {
+            copies.push(late + STALE);
         }
         copies
     }
@@ -62,7 +78,16 @@ impl Trouble {
 pub(super) enum Ending {
     Loss,
     Unreachable(usize),
+    Refusals(usize),
     SignallingDeath,
+}
+
+/// An interface of a side, from when it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Port {
+    pub(super) interface: Interface,
+    pub(super) ip: IpAddr,
+    pub(super) is_there: bool,
 }
 
 /// A scenario under way.
@@ -73,9 +98,10 @@ pub(super) struct Stage<'w> {
     pub(super) hosts: [Host<'w>; 2],
     pub(super) trouble: Rc<RefCell<Trouble>>,
     pub(super) closed: [bool; 2],
-    /// What is lost for ever: TURN servers, and interfaces of sides.
+    /// What is lost for ever.
     pub(super) dead_turns: BTreeSet<usize>,
-    pub(super) unplugged: BTreeSet<(usize, usize)>,
+    /// The interfaces of the sides, those that are gone too.
+    pub(super) ports: [Vec<Port>; 2],
     pub(super) endings: Vec<(Duration, Ending)>,
     connected: Option<Duration>,
 }
@@ -125,6 +151,11 @@ impl<'w> Stage<'w> {
         for side in [0, 1] {
             call = configure(call, scenario, side, hosts[side]);
         }
+        let ports = [0, 1].map(|side| {
+            let interfaces = scenario.topology.parties[side].interfaces.iter().copied();
+            let port = |(interface, ip)| Port { interface, ip, is_there: true };
+            interfaces.zip(hosts[side].addresses()).map(port).collect()
+        });
         Self {
             world,
             scenario,
@@ -133,7 +164,7 @@ impl<'w> Stage<'w> {
             trouble,
             closed: [false; 2],
             dead_turns: BTreeSet::new(),
-            unplugged: BTreeSet::new(),
+            ports,
             endings: Vec::new(),
             connected: None,
         }
@@ -172,16 +203,13 @@ impl<'w> Stage<'w> {
         self.world.happens(condition, end.saturating_sub(self.world.elapsed()))
     }
 
-    /// The topology without what is lost for ever.
+    /// The topology without what is lost for ever, and with what joined.
     pub(super) fn healed(&self) -> Topology {
         let mut topology = self.scenario.topology.clone();
         for (side, party) in topology.parties.iter_mut().enumerate() {
             party.turns.retain(|turn| !self.dead_turns.contains(turn));
-            let mut index = 0;
-            party.interfaces.retain(|_| {
-                index += 1;
-                !self.unplugged.contains(&(side, index - 1))
-            });
+            let there = self.ports[side].iter().filter(|port| port.is_there);
+            party.interfaces = there.map(|port| port.interface).collect();
         }
         topology
     }
@@ -189,6 +217,13 @@ impl<'w> Stage<'w> {
     /// Heals all that is not lost for ever.
     pub(super) fn heal(&mut self) {
         self.endings.clear();
+        for host in self.hosts {
+            host.refuses_to_send(0.0);
+            let asleep = self.world.inner().is_asleep(host.id);
+            if let Some(until) = asleep {
+                self.pass(until.since(BEGINNING));
+            }
+        }
         self.trouble.borrow_mut().heal();
         let delay = self.scenario.links.delay;
         self.world.links(|link| *link = Link { delay, ..Link::default() });
@@ -229,6 +264,9 @@ fn configure<'w>(call: Call<'w>, scenario: &Scenario, side: usize, host: Host<'w
         }
         if config.rfc_backoff {
             agent.check_backoff = CheckBackoff::Rfc;
+        }
+        if config.continual {
+            agent.gathering = Gathering::Continual;
         }
         if config.no_renomination {
             agent.nomination.renomination = false;

@@ -92,7 +92,7 @@ fn reductions(scenario: &Scenario) -> Vec<Scenario> {
     parts(scenario, &mut with);
     for side in [0, 1] {
         let config = scenario.sides[side];
-        for part in 0..8 {
+        for part in 0..9 {
             let mut plainer = config;
             let plain = SideConfig::default();
             match part {
@@ -103,6 +103,7 @@ fn reductions(scenario: &Scenario) -> Vec<Scenario> {
                 4 => plainer.strict_consent = false,
                 5 => plainer.rfc_backoff = false,
                 6 => plainer.no_renomination = false,
+                7 => plainer.continual = false,
                 _ => plainer.ta = plain.ta,
             }
             if plainer != config {
@@ -118,12 +119,22 @@ type With<'w> = dyn FnMut(&dyn Fn(&mut Scenario)) + 'w;
 
 fn faults(scenario: &Scenario, with: &mut With<'_>) {
     let plain = Link::default();
-    let Link { jitter, loss, duplicate, reorder, corrupt, delay, .. } = scenario.links;
+    let Link { jitter, loss, bursts, duplicate, reorder, corrupt, bandwidth, mtu, delay, .. } =
+        scenario.links;
     if !jitter.is_zero() {
         with(&|s| s.links.jitter = Duration::ZERO);
     }
     if loss > 0.0 {
         with(&|s| s.links.loss = 0.0);
+    }
+    if bursts.is_some() {
+        with(&|s| s.links.bursts = None);
+    }
+    if bandwidth.is_some() {
+        with(&|s| s.links.bandwidth = None);
+    }
+    if mtu.is_some() {
+        with(&|s| s.links.mtu = None);
     }
     if duplicate > 0.0 {
         with(&|s| s.links.duplicate = 0.0);
@@ -138,7 +149,7 @@ fn faults(scenario: &Scenario, with: &mut With<'_>) {
         with(&|s| s.links.delay = plain.delay);
     }
     let signalling = scenario.signalling;
-    for part in 0..7 {
+    for part in 0..8 {
         let mut better = signalling;
         let good = Signalling::default();
         match part {
@@ -148,6 +159,7 @@ fn faults(scenario: &Scenario, with: &mut With<'_>) {
             3 => better.duplicate = good.duplicate,
             4 => better.candidates_late = good.candidates_late,
             5 => better.candidates_lost = good.candidates_lost,
+            6 => better.stale = good.stale,
             _ => better.endless = good.endless,
         }
         if better != signalling {

@@ -14,6 +14,15 @@ impl fmt::Display for Scenario {
                 write!(f, ", mapping {:?}, filtering {:?}", nat.mapping, nat.filtering)?;
                 write!(f, " per {:?}, ports {:?}", nat.scope, nat.ports)?;
                 write!(f, ", {:?}, hairpin {:?}", nat.timeout, nat.hairpin)?;
+                if nat.addresses > 1 {
+                    write!(f, ", {} addresses {:?}", nat.addresses, nat.pooling)?;
+                }
+                if let Some(unreplied) = nat.unreplied {
+                    write!(f, ", {unreplied:?} unanswered")?;
+                }
+                if nat.icmp_kills {
+                    write!(f, ", ICMP ends mappings")?;
+                }
                 if nat.inbound_refreshes {
                     write!(f, ", inbound refreshes")?;
                 }
@@ -48,6 +57,15 @@ impl fmt::Display for Scenario {
                 write!(f, ", {:.1} % {what}", share * 100.0)?;
             }
         }
+        if let Some(bursts) = self.links.bursts {
+            write!(f, ", {bursts:?}")?;
+        }
+        if let Some(bandwidth) = self.links.bandwidth {
+            write!(f, ", {bandwidth:?}")?;
+        }
+        if let Some(mtu) = self.links.mtu {
+            write!(f, ", no larger than {mtu}")?;
+        }
         writeln!(f)?;
         if self.signalling != Signalling::default() {
             writeln!(f, "  {:?}", self.signalling)?;
@@ -75,7 +93,9 @@ impl fmt::Display for Verb {
         match self {
             Self::Restart(side) => write!(f, "side {side} restarts"),
             Self::RestartBoth => write!(f, "both sides restart at once"),
-            Self::RebootNat(network) => write!(f, "the NAT of network {network} reboots"),
+            Self::RebootNat(network, kind) => {
+                write!(f, "the NAT of network {network} reboots: {kind:?}")
+            }
             Self::StunDies => write!(f, "the STUN server dies"),
             Self::StunRecovers => write!(f, "the STUN server recovers"),
             Self::TurnDies(turn) => write!(f, "TURN server {turn} dies"),
@@ -92,12 +112,34 @@ impl fmt::Display for Verb {
             Self::Unreachable(side, time) => {
                 write!(f, "side {side} hears for {time:?} that the other is unreachable")
             }
+            Self::Clog(side, far, time) => {
+                write!(f, "the path between side {side} and {far:?} is clogged for {time:?}")
+            }
+            Self::Join(side, place) => write!(f, "side {side} joins {place:?}"),
+            Self::Leave(side, index) => write!(f, "side {side} leaves interface {index}"),
+            Self::Renumber(side, index) => {
+                write!(f, "interface {index} of side {side} has another address")
+            }
+            Self::NetworkChanged(side) => write!(f, "side {side} hears that its network changed"),
+            Self::Sleep(side, time, clock) => {
+                write!(f, "side {side} sleeps for {time:?}, its clock {clock:?}")
+            }
+            Self::StandStill(side, time) => write!(f, "side {side} stands still for {time:?}"),
+            Self::SetClockBack(side, time) => write!(f, "side {side} sets its clock back {time:?}"),
+            Self::Refuse(side, share, time) => {
+                write!(
+                    f,
+                    "{:.1} % of what side {side} sends is refused for {time:?}",
+                    share * 100.0
+                )
+            }
             Self::Unplug(side, index) => write!(f, "side {side} loses interface {index} silently"),
             Self::LossBurst(share, time) => {
                 write!(f, "{:.1} % of all packets are lost for {time:?}", share * 100.0)
             }
             Self::Talk(side, interval) => write!(f, "side {side} talks every {interval:?}"),
             Self::Hush(side) => write!(f, "side {side} falls silent"),
+            Self::SignallingWaits(time) => write!(f, "the signalling waits for {time:?}"),
             Self::SignallingDies(time) => write!(f, "the signalling is dead for {time:?}"),
             Self::Close(side) => write!(f, "side {side} closes"),
         }

@@ -1,12 +1,15 @@
 //! What the verbs of a script do to the world.
 
-use crate::scenario::play::{Ending, Stage};
-use crate::scenario::{Far, Verb};
-use crate::topology::AddressKind;
+use crate::scenario::play::{Ending, Port, Stage};
+use crate::scenario::{Clock, Far, Verb};
+use crate::topology::{AddressKind, Interface, Place};
 use crate::world::Node;
-use crate::world::network::What;
+use crate::world::network::{INTERNET, What};
 use crate::world::signalling::Act;
 use crate::world::stun_server::Temper;
+
+/// How many interfaces a side has at most.
+const MOST_INTERFACES: usize = 4;
 
 impl Stage<'_> {
     pub(super) fn perform(&mut self, verb: Verb) {
@@ -15,11 +18,11 @@ impl Stage<'_> {
         match verb {
             Verb::Restart(side) => self.restart(side),
             Verb::RestartBoth => [0, 1].into_iter().for_each(|side| self.restart(side)),
-            Verb::RebootNat(network) => {
+            Verb::RebootNat(network, reboot) => {
                 let mut inner = world.inner();
-                let of_it = inner.gateways.iter_mut().find(|g| g.inside == network + 1);
-                if let Some(nat) = of_it.and_then(|gateway| gateway.nat.as_mut()) {
-                    nat.reboot();
+                let gateway = inner.gateways.iter().position(|g| g.inside == network + 1);
+                if let Some(gateway) = gateway {
+                    inner.reboot(gateway, reboot);
                 }
             }
             Verb::StunDies => world.inner().servers[0].temper = Temper::Dead,
@@ -49,7 +52,24 @@ impl Stage<'_> {
                 world.link(self.hosts[side], self.hosts[1 - side], |link| link.unreachable = true);
                 self.endings.push((world.elapsed() + time, Ending::Unreachable(side)));
             }
+            Verb::Clog(side, far, time) => world.clog(self.hosts[side], self.far(side, far), time),
             Verb::Unplug(side, interface) => self.unplug(side, interface),
+            Verb::Join(side, place) => self.join(side, place),
+            Verb::Leave(side, interface) => self.leave(side, interface),
+            Verb::Renumber(side, interface) => self.renumber(side, interface),
+            Verb::NetworkChanged(side) => {
+                if self.is_awake(side) {
+                    self.hosts[side].network_changed();
+                }
+            }
+            Verb::Sleep(side, time, Clock::GoesOn) => self.hosts[side].sleeps(time),
+            Verb::Sleep(side, time, Clock::Stops) => self.hosts[side].sleeps_with_its_clock(time),
+            Verb::StandStill(side, time) => self.hosts[side].stands_still(time),
+            Verb::SetClockBack(side, by) => self.hosts[side].sets_its_clock_back(by),
+            Verb::Refuse(side, share, time) => {
+                self.hosts[side].refuses_to_send(share);
+                self.endings.push((world.elapsed() + time, Ending::Refusals(side)));
+            }
             Verb::LossBurst(share, time) => {
                 world.links(|link| link.loss = link.loss.max(share));
                 self.endings.push((world.elapsed() + time, Ending::Loss));
@@ -65,6 +85,7 @@ impl Stage<'_> {
                 self.trouble.borrow_mut().dead = true;
                 self.endings.push((world.elapsed() + time, Ending::SignallingDeath));
             }
+            Verb::SignallingWaits(time) => self.call.signalling_is_away(time),
             Verb::Close(side) => self.close(side),
         }
     }
@@ -78,6 +99,9 @@ impl Stage<'_> {
             }
             Ending::Unreachable(side) => {
                 world.link(self.hosts[side], self.hosts[1 - side], |link| link.unreachable = false);
+            }
+            Ending::Refusals(side) => {
+                self.hosts[side].refuses_to_send(0.0);
             }
             Ending::SignallingDeath => self.trouble.borrow_mut().dead = false,
         }
@@ -104,31 +128,72 @@ impl Stage<'_> {
         }
     }
 
-    /// Cuts or heals what a side sends to somebody, and what comes back.
-    fn set_path(&self, side: usize, far: Far, [out, back]: [bool; 2]) {
-        let near = Node::from(self.hosts[side]);
-        let far = match far {
+    fn far(&self, side: usize, far: Far) -> Node {
+        match far {
             Far::Peer => Node::from(self.hosts[1 - side]),
             Far::Stun => Node::Server(0),
             Far::Turn(turn) => Node::Turn(turn),
-        };
+        }
+    }
+
+    /// Cuts or heals what a side sends to somebody, and what comes back.
+    fn set_path(&self, side: usize, far: Far, [out, back]: [bool; 2]) {
+        let (near, far) = (Node::from(self.hosts[side]), self.far(side, far));
         self.world.link(near, far, |link| link.cut = out);
         self.world.link(far, near, |link| link.cut = back);
     }
 
+    /// Whether a side has an agent that hears what its system says.
+    fn is_awake(&self, side: usize) -> bool {
+        self.is_alive(side) && self.world.inner().is_asleep(self.hosts[side].id).is_none()
+    }
+
+    /// The address of an interface that carries IPv4, if there is another such one beside it that is
+    /// not lost.
+    fn spare(&self, side: usize, index: usize) -> Option<usize> {
+        let usable = |port: &Port| port.interface.kind == AddressKind::V4 && port.is_there;
+        let ports = &self.ports[side];
+        let others = ports.iter().enumerate().filter(|(n, port)| *n != index && usable(port));
+        (ports.get(index).is_some_and(usable) && others.count() > 0).then_some(index)
+    }
+
     /// Unplugs an interface that is in use, unless it is the only one that is left.
     fn unplug(&mut self, side: usize, index: usize) {
-        let interfaces = &self.scenario.topology.parties[side].interfaces;
-        let Some(interface) = interfaces.get(index) else { return };
-        let lost = |index: usize| self.unplugged.contains(&(side, index));
-        let left = (0..interfaces.len()).filter(|other| *other != index && !lost(*other));
-        // Of several IPv6 addresses in one place a host uses some alone.
-        let another = left.into_iter().any(|other| interfaces[other].kind == AddressKind::V4);
-        if interface.kind != AddressKind::V4 || !another || lost(index) {
+        let Some(index) = self.spare(side, index) else { return };
+        let port = &mut self.ports[side][index];
+        port.is_there = false;
+        self.world.inner().unplug(self.hosts[side].id, port.ip);
+    }
+
+    fn join(&mut self, side: usize, place: Place) {
+        let there = self.ports[side].iter().filter(|port| port.is_there).count();
+        if !self.is_awake(side) || there >= MOST_INTERFACES {
             return;
         }
-        let address = self.hosts[side].addresses()[index];
-        self.unplugged.insert((side, index));
-        self.world.inner().unplug(self.hosts[side].id, address);
+        let zone = match place {
+            Place::Internet => INTERNET,
+            Place::Network(network) => network + 1,
+        };
+        let ip = self.world.inner().joins(self.hosts[side].id, zone, 0);
+        let interface = Interface { place, kind: AddressKind::V4 };
+        self.ports[side].push(Port { interface, ip, is_there: true });
+    }
+
+    /// An interface goes, and the side knows, unless it is the only one that is left.
+    fn leave(&mut self, side: usize, index: usize) {
+        let Some(index) = self.spare(side, index).filter(|_| self.is_awake(side)) else { return };
+        let port = &mut self.ports[side][index];
+        port.is_there = false;
+        self.hosts[side].leaves(port.ip);
+    }
+
+    /// An interface loses its address and gets another one a moment later.
+    fn renumber(&mut self, side: usize, index: usize) {
+        let port = self.ports[side].get(index).copied();
+        let usable = |port: &Port| port.interface.kind == AddressKind::V4 && port.is_there;
+        let Some(port) = port.filter(usable).filter(|_| self.is_awake(side)) else { return };
+        self.ports[side][index].is_there = false;
+        self.hosts[side].leaves(port.ip);
+        self.join(side, port.interface.place);
     }
 }

@@ -139,7 +139,7 @@ impl Inner {
             self.introduce(host);
         }
         let h = &mut self.hosts[host];
-        let path = h.guard.received(now, hop, turn, &packet.octets, &self.passwords);
+        let path = h.guard.received(h.driver.latest, hop, turn, &packet.octets, &self.passwords);
         let received = h.endpoint().handle_datagram(now, socket, packet.from, &packet.octets);
         let delivered = match received {
             Received::Data { agent, component, data } => Some((agent, component, data.to_vec())),
@@ -299,7 +299,8 @@ impl Inner {
             let turn = self.is_turn(transmit.to);
             let octets = &buf[transmit.range.clone()];
             let hop = (transmit.socket, transmit.to);
-            self.hosts[host].guard.data_sent(now, agent, hop, turn, octets);
+            let h = &mut self.hosts[host];
+            h.guard.data_sent(h.driver.latest, agent, hop, turn, octets);
             self.transmit(host, transmit, &buf);
         }
         self.settle(host);
