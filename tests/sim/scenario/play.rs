@@ -19,8 +19,8 @@ use crate::world::rng::Rng;
 use crate::world::signalling::Signal;
 use crate::world::{BEGINNING, World, millis, secs};
 
-/// How long the world is left alone with its faults after the last verb.
-const AFTERMATH: Duration = secs(3);
+/// How long the world is left alone with its faults after the last verb: no path is clogged longer.
+const AFTERMATH: Duration = secs(10);
 
 /// How much later a candidate is said again.
 const STALE: Duration = secs(20);
