@@ -70,7 +70,8 @@ pub enum DescriptionRejected {
     /// `ice-lite` changed without new credentials. [rfc8839-4.4.2.1-4]
     ChangedWithoutRestart,
     /// We restarted, and it has the credentials from before: it answers an earlier offer. Wait for
-    /// the next one. [rfc8839-4.4.2.1-1b]
+    /// the next one; once [`RestartReason::NotAnswered`](crate::event::RestartReason) was told, it
+    /// is taken. [rfc8839-4.4.2.1-1b]
     Outdated,
     /// The agent is closed.
     Closed,

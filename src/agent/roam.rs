@@ -206,6 +206,9 @@ impl Agent {
         match self.alarm.take() {
             Some(Alarm::Answer(_)) => {
                 self.reminders = self.reminders.saturating_add(1);
+                // No earlier answer comes so late: with its credentials of before the peer took our
+                // restart for the answer to its own.
+                self.outdated = None;
                 if self.reminders < REMINDERS {
                     self.expect_answer(cx.now);
                 }

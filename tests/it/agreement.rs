@@ -61,6 +61,33 @@ fn a_description_from_before_a_restart_is_refused() {
     assert_eq!(world.try_set_remote(right, &old), Err(DescriptionRejected::Outdated));
 }
 
+/// The right side takes a restart of the left one for the answer to its own, as what the left one
+/// did answer comes too late: it keeps to its credentials, and they are believed in the end.
+#[test]
+fn a_peer_that_answers_a_restart_with_its_credentials_of_before_is_believed_in_the_end() {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.reach(right, AgentState::Completed, ms(1_000));
+    world.restart(left);
+    let offer = world.description(left);
+    world.set_remote(right, &offer);
+    world.run_for(ms(1_000));
+    world.restart(right);
+    let offer = world.description(right);
+    world.set_remote(left, &offer);
+    world.restart(left);
+    let offer = world.description(left);
+    world.set_remote(right, &offer);
+    let answer = world.description(right);
+    assert_eq!(world.try_set_remote(left, &answer), Err(DescriptionRejected::Outdated));
+    world.run_for(ms(10_000));
+    assert_eq!(recommendations(&world, left), [RestartReason::NotAnswered]);
+    assert_eq!(world.try_set_remote(left, &answer), Ok(()));
+    world.reach(left, AgentState::Completed, ms(2_000));
+    world.reach(right, AgentState::Completed, ms(2_000));
+}
+
 /// The left side's pair goes silent, it nominates the other one, and never hears that the right
 /// side followed. Then its first pair answers again.
 #[test]

@@ -12,6 +12,7 @@ mod agreement;
 mod backup;
 mod demux;
 mod framing;
+#[cfg(feature = "serde")]
 mod fuzz_seeds;
 mod harness;
 mod lite;

@@ -172,7 +172,9 @@ impl Inner {
             let description = agent.local_description();
             let credentials = description.streams.first().and_then(|s| s.credentials.as_ref());
             let Some(credentials) = credentials else { continue };
-            let sums = sums(&stats, &h.bound);
+            // Those that are gone, too.
+            let sockets = h.sockets.iter().map(|(id, (address, _))| (*address, *id)).collect();
+            let sums = sums(&stats, &sockets);
             let first = generations == 1 && stats.selected_changes <= 1;
             h.guard.counts.agree(*id, &credentials.ufrag, first, &sums);
             for pair in &stats.pairs {
@@ -201,11 +203,11 @@ impl Inner {
     }
 }
 
-fn sums(stats: &AgentStats, bound: &BTreeMap<SocketAddr, SocketId>) -> BTreeMap<Key, Sum> {
+fn sums(stats: &AgentStats, sockets: &BTreeMap<SocketAddr, SocketId>) -> BTreeMap<Key, Sum> {
     let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
     for pair in &stats.pairs {
         let base = pair.local.related.unwrap_or(pair.local.address);
-        let socket = bound.get(&base).copied();
+        let socket = sockets.get(&base).copied();
         let sum = sums.entry((socket, pair.remote.address)).or_default();
         let counters = &pair.counters;
         sum.selected |= pair.selected;
