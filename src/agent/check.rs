@@ -464,7 +464,10 @@ impl Session {
     fn timed_out(&mut self, check: &Check, core: &mut Core) {
         let reason = check.refused.unwrap_or(PairFailure::Timeout);
         let Some(pair) = self.pairs.get(check.pair) else { return };
-        let other = self.checks.iter().any(|other| other.pair == check.pair);
+        let other = self.checks.iter().any(|other| {
+            let decides = matches!(other.kind, CheckKind::Connectivity | CheckKind::Nomination(_));
+            other.pair == check.pair && decides
+        });
         let fails = match check.kind {
             CheckKind::Connectivity => {
                 matches!(pair.state, PairState::InProgress { .. }) && !other && !pair.triggered

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use floe::config::{AgentConfig, Role};
+use floe::config::{AgentConfig, CheckBackoff, Role};
 use floe::event::{PairFailure, RestartReason};
 use floe::{AgentState, ComponentId, DescriptionRejected, Event};
 
@@ -131,6 +131,28 @@ fn a_nomination_counts_though_the_check_for_it_failed_at_first() {
     world.respond(hand.address, hand.answering());
     world.inject(hand.address, addr("192.0.2.1:1000"), hand.check());
     world.reach(agent, AgentState::Completed, ms(1_000));
+}
+
+/// Half of its consent checks are not answered either, so that one is always under way when the
+/// nomination has had its time.
+#[test]
+fn a_nomination_that_nobody_answers_ends_beside_consent_checks() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.check_backoff = CheckBackoff::Rfc;
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut answering = hand.answering();
+    let mut answers = true;
+    world.respond(hand.address, move |packet| {
+        answers = !answers;
+        if answers || packet.nominates() { Vec::new() } else { answering(packet) }
+    });
+    world.set_remote(agent, &hand.plain());
+    let failed = |world: &World| !world.view(agent).failures().is_empty();
+    assert!(world.run_while(ms(60_000), |world| !failed(world)));
+    assert_eq!(world.view(agent).failures()[0].reason, PairFailure::Timeout);
+    assert_eq!(recommendations(&world, agent), [RestartReason::Failed]);
 }
 
 /// [rfc7675-5.1-13]
