@@ -237,6 +237,7 @@ fn no_seed_of_the_swarm_breaks_a_promise() {
         eprintln!("{scenario}");
         match scenario.run() {
             Ok(report) => eprintln!("{report:?}"),
+            Err(violation) if steps.is_empty() => panic!("{}", told(seed, &scenario, &violation)),
             Err(violation) => panic!("{violation}"),
         }
         return;

@@ -171,9 +171,11 @@ impl Inner {
             Act::Offer | Act::Answer => self.send_description(call, side, act),
             Act::Restart => {
                 let (host, agent) = self.host_and_agent(call, side);
-                // One offer at a time. [RFC 3264 §4]
-                let pending = self.side(call, side).pending;
-                if pending.is_some_and(|at| self.now.since(at) < ANSWER) {
+                // One offer at a time, and none while an answer is owed. [RFC 3264 §4]
+                let now = self.now;
+                let s = self.side(call, side);
+                let pending = s.pending.is_some_and(|at| now.since(at) < ANSWER);
+                if pending || matches!(s.waiting, Some(Act::Answer)) {
                     self.schedule(self.now + RETRY, What::Act { call, side, act });
                     return;
                 }
@@ -326,6 +328,11 @@ impl Inner {
         let first = self.side(call, side).agent.is_none();
         if first {
             self.create_agent(call, side);
+        }
+        // Of two offers that cross one counts. [RFC 3264 §4]
+        let pending = self.side(call, side).pending.is_some();
+        if pending && ufrag(&self.describe(call, side), 0) > ufrag(description, 0) {
+            return;
         }
         if !self.description_arrives(call, side, description, generation) {
             return;
