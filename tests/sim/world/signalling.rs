@@ -40,6 +40,10 @@ pub(crate) enum Act {
     Start,
     Offer,
     Answer,
+    /// The description that waited for all candidates.
+    Describe,
+    /// The offer that nobody answered, once more.
+    Remind,
     Restart,
     /// Sends one datagram, and the next one this much later.
     Talk(Duration),
@@ -169,6 +173,16 @@ impl Inner {
                 self.describe_when_ready(call, side, Act::Offer);
             }
             Act::Offer | Act::Answer => self.send_description(call, side, act),
+            Act::Describe => {
+                if let Some(act) = self.side(call, side).waiting.take() {
+                    self.send_description(call, side, act);
+                }
+            }
+            Act::Remind => {
+                if self.side(call, side).pending.is_some() {
+                    self.send_description(call, side, Act::Offer);
+                }
+            }
             Act::Restart => {
                 let (host, agent) = self.host_and_agent(call, side);
                 // One offer at a time, and none while an answer is owed. [RFC 3264 §4]
@@ -405,8 +419,8 @@ impl Inner {
             }
             Event::GatheringComplete { .. } => {
                 s.gathered = Some(now);
-                if let Some(act) = s.waiting.take() {
-                    self.schedule(now, What::Act { call, side, act });
+                if s.waiting.is_some() {
+                    self.schedule(now, What::Act { call, side, act: Act::Describe });
                 } else if s.described {
                     let ufrag = ufrag(&self.describe(call, side), 0);
                     self.signal(call, side, Signal::End { ufrag });
@@ -417,9 +431,8 @@ impl Inner {
             Event::Sendable { component, .. } => {
                 s.sendable.entry(component).or_insert(now);
             }
-            // The same description again.
             Event::RestartRecommended { reason: RestartReason::NotAnswered, .. } if restarts => {
-                self.schedule(now, What::Act { call, side, act: Act::Offer });
+                self.schedule(now, What::Act { call, side, act: Act::Remind });
             }
             Event::RestartRecommended { .. } if restarts && side == 0 => {
                 self.schedule(now, What::Act { call, side, act: Act::Restart });
