@@ -31,6 +31,9 @@ const REFRESH_RETRY: Duration = Duration::from_secs(5);
 const MAX_REFRESH_FAILURES: u8 = 4;
 /// How often an allocation may be lost, or the 5-tuple taken, before the client gives up.
 const MAX_MISMATCHES: u8 = 2;
+/// How often at most that starts anew as a NAT has given us another address: then the loss is no
+/// fault of the server's.
+const MOVE_PAUSE: Duration = Duration::from_secs(5);
 /// How often less may be asked for: no don't-fragment bit, and one family after the other.
 const MAX_FALLBACKS: u8 = 3;
 
@@ -132,7 +135,12 @@ impl Client {
     /// There is an allocation: of the families that were asked for, or it is given back.
     /// [rfc8656-7.3-1] [rfc8489-6.3.3-1]
     fn allocated(&mut self, asked: Instant, families: Families, message: &Message<'_>) {
-        self.mapped = message.xor_mapped_address().map(canonical);
+        let before =
+            core::mem::replace(&mut self.mapped, message.xor_mapped_address().map(canonical));
+        if before.is_some() && before != self.mapped && self.now - self.moved_at >= MOVE_PAUSE {
+            self.mismatches = 0;
+            self.moved_at = self.now;
+        }
         let mapped =
             self.mapped.is_some() || message.attribute(AttributeType::XOR_MAPPED_ADDRESS).is_none();
         self.relayed = relayed(families, message);

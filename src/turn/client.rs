@@ -196,8 +196,10 @@ pub struct Client {
     pub(super) dont_fragment: bool,
     /// How often the request for an allocation was asked for less.
     pub(super) fallbacks: u8,
-    /// How often the allocation was lost, or the 5-tuple taken, since the last refresh.
+    /// How often the allocation was lost, or the 5-tuple taken, since the last refresh or move.
     pub(super) mismatches: u8,
+    /// When an allocation was made last from another address than the one before.
+    pub(super) moved_at: Instant,
     /// When the owner had it refreshed last.
     refreshed_at: Instant,
     /// How often the refresh has failed since the last that did not.
@@ -233,6 +235,7 @@ impl Client {
             dont_fragment: config.dont_fragment && config.relay == RelayProtocol::Udp,
             fallbacks: 0,
             mismatches: 0,
+            moved_at: Instant::ZERO,
             refresh_failures: 0,
             refreshed_at: Instant::ZERO,
             doubted: false,
@@ -532,9 +535,9 @@ impl Client {
         Framing::send(peer, self.dont_fragment, self.next_id())
     }
 
-    /// Refreshes the allocation now and not when it is due: who misses answers through the relay
-    /// learns so whether the server still knows it. Does nothing for 5 s after the last time.
-    /// [rfc8656-8-3]
+    /// Refreshes the allocation and all that was granted for its peers now and not when it is due:
+    /// who misses answers through the relay learns so whether the server still knows it. Does
+    /// nothing for 5 s after the last time. [rfc8656-8-3]
     pub fn refresh(&mut self, now: Instant) {
         self.advance(now);
         if let State::Allocated { refresh_at, .. } = &mut self.state
@@ -542,6 +545,7 @@ impl Client {
         {
             *refresh_at = self.now.min(*refresh_at);
             self.refreshed_at = self.now;
+            self.peers.ask_all_again();
         }
     }
 

@@ -74,6 +74,14 @@ impl Grant {
         }
     }
 
+    /// To be asked at once, unless that was done already.
+    const fn confirmed(self) -> Self {
+        match self {
+            Self::Granted { .. } => self.again(),
+            Self::Wanted | Self::Asked | Self::Renewing { .. } => self,
+        }
+    }
+
     const fn expires(self) -> Option<Instant> {
         match self {
             Self::Wanted | Self::Asked => None,
@@ -320,6 +328,16 @@ impl Peers {
         }
         if let Some(permission) = self.permission_mut(peer.ip()) {
             permission.grant = permission.grant.again();
+        }
+    }
+
+    /// The server may have lost anything that it granted.
+    pub(super) fn ask_all_again(&mut self) {
+        for permission in &mut self.permissions {
+            permission.grant = permission.grant.confirmed();
+        }
+        for channel in self.channels.iter_mut().flatten() {
+            channel.grant = channel.grant.map(Grant::confirmed);
         }
     }
 

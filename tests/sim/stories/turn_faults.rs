@@ -8,6 +8,7 @@
 use core::time::Duration;
 
 use floe::candidate::CandidateKind::Relayed;
+use floe::config::CandidatePolicy;
 use floe::event::GatherFailure;
 use floe::stun::{GiveUp, Method};
 use floe::{AgentState, turn};
@@ -415,4 +416,43 @@ fn no_secret_of_a_server_is_logged_or_shown() {
             assert!(!text.contains(octets.trim_matches(['[', ']'])), "{octets}");
         }
     }
+}
+
+/// Each time the server knows nothing of the host's new address, and says so.
+#[test]
+fn a_nat_that_reboots_again_and_again_costs_no_relay() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let stun = world.stun("192.0.2.9:3478");
+    let left = world.host().behind(Nat::SYMMETRIC).using(turn);
+    let right = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let call = world.call(left, right);
+    world.run_until(call.completed(), secs(5));
+    for _ in 0..5 {
+        world.run_for(secs(12));
+        left.reboot_nats();
+        call.restart(left);
+        world.run_for(millis(500));
+        world.run_until(call.completed(), secs(10));
+        assert_eq!(call.pair(left).kinds().0, Relayed);
+    }
+    assert_eq!(left.refusals(), []);
+}
+
+/// No check got through, so nobody has reason to ask for the permission before its time.
+#[test]
+fn a_restart_asks_again_for_the_permissions_that_a_server_forgot() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let stun = world.stun("192.0.2.9:3478");
+    let left = world.host().behind(Nat::PORT_RESTRICTED).using(stun);
+    let right = world.host().using(turn);
+    let call = world.call(left, right).vanilla().policy(right, CandidatePolicy::Relay);
+    world.run_until(|| turn.peers().0 > 0, secs(5));
+    turn.change(|server| server.forget_permissions());
+    world.run_for(secs(20));
+    assert!(!call.completed()());
+    call.restart(left);
+    world.run_until(call.completed(), secs(5));
+    assert_eq!(call.pair(right).kinds().0, Relayed);
 }
