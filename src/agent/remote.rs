@@ -5,11 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
 use crate::config::AgentConfig;
-use crate::net::{ComponentId, Protocol, canonical, is_link_local};
+use crate::net::{Protocol, canonical, is_link_local};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
 
 use super::CandidateRejected;
+use super::local::BaseId;
+use super::respond::Request;
 
 /// A remote candidate within its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +25,8 @@ pub(super) struct RemoteCandidate {
     pub(super) component: u16,
     pub(super) address: SocketAddr,
     pub(super) kind: CandidateKind,
+    /// The base that it was heard of at, if it was not signalled first.
+    met: Option<BaseId>,
     pub(super) priority: u32,
     /// In a box: host candidates have none.
     pub(super) related: Option<Box<SocketAddr>>,
@@ -182,6 +186,7 @@ impl RemoteStream {
                 component: candidate.component,
                 address,
                 kind: candidate.kind,
+                met: None,
                 priority: candidate.priority,
                 related: candidate.related.map(Box::new),
                 cost: candidate.network_cost().unwrap_or(0),
@@ -217,24 +222,26 @@ impl RemoteStream {
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
-        component: ComponentId,
-        address: SocketAddr,
-        priority: u32,
+        request: &Request,
         now: Instant,
         max: u16,
         keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
+        let &Request { base, component, from: address, priority, .. } = request;
         let (stream, component) = (component.stream(), component.number());
         let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
         let mut forgotten = None;
         if known().count() >= usize::from(max) {
-            // Nor does such a chain at one IP address keep others out.
-            let of_ip = |ip: IpAddr| known().filter(|(_, c)| c.address.ip() == ip).count();
-            let crowds = |ip: IpAddr| of_ip(ip) > of_ip(address.ip()) + 1;
+            // Nor does such a chain between one base and one IP address keep others out.
+            let like = |base: Option<BaseId>, ip: IpAddr| {
+                known().filter(|(_, c)| c.met == base && c.address.ip() == ip).count()
+            };
+            let ours = like(Some(base), address.ip());
+            let crowds = |c: &RemoteCandidate| like(c.met, c.address.ip()) > ours + 1;
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
-                    !keep(*id, rested || crowds(candidate.address.ip()))
+                    !keep(*id, rested || crowds(candidate))
                 })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;
@@ -244,6 +251,7 @@ impl RemoteStream {
             component,
             address,
             kind: CandidateKind::PeerReflexive,
+            met: Some(base),
             priority,
             related: None,
             cost: 0,

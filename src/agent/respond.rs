@@ -22,11 +22,11 @@ use super::{Answer, Context, Core};
 const REVIVALS: u8 = 8;
 
 /// A check of the peer's, as far as it concerns this generation.
-struct Request {
-    base: BaseId,
-    component: ComponentId,
-    from: SocketAddr,
-    priority: u32,
+pub(super) struct Request {
+    pub(super) base: BaseId,
+    pub(super) component: ComponentId,
+    pub(super) from: SocketAddr,
+    pub(super) priority: u32,
     nominated: Option<Nominated>,
 }
 
@@ -255,14 +255,7 @@ impl Session {
             };
             !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
-        let (id, forgotten) = remotes.add_peer_reflexive(
-            request.component,
-            request.from,
-            request.priority,
-            cx.now,
-            max,
-            keep,
-        )?;
+        let (id, forgotten) = remotes.add_peer_reflexive(request, cx.now, max, keep)?;
         if let Some(forgotten) = forgotten {
             let gone: Vec<PairId> = self
                 .pairs

@@ -119,6 +119,24 @@ fn an_endless_chain_on_one_network_does_not_keep_out_the_other() {
     }
 }
 
+/// The same where both networks of one host show it the other one at the same address.
+#[test]
+fn an_endless_chain_from_one_address_does_not_keep_it_out_on_another_network() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        world.links(|link| link.delay = millis(5));
+        let stun = world.stun("192.0.2.1:3478");
+        let open = |mapping| Nat::new(mapping, Depends::Independent);
+        let left = world.host().behind(open(Depends::AddressAndPort));
+        let second = world.lan().behind(open(Depends::Address));
+        let right = world.host().behind(open(Depends::AddressAndPort)).also_on(second).using(stun);
+        let call = world.call(left, right);
+        world.run_until(call.completed(), secs(10));
+        assert!(call.agree());
+    }
+}
+
 /// Without renomination the peer stays with the address that was nominated.
 #[test]
 fn where_nothing_is_nominated_twice_a_nat_that_forgets_leads_to_a_restart() {
