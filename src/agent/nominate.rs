@@ -207,8 +207,8 @@ impl Session {
         self.select(id, core, cx);
     }
 
-    /// The peer nominated a valid pair. The greatest value counts; without values the highest
-    /// priority of a burst, and later the newest. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
+    /// The peer nominated a valid pair. The greatest value counts; without values the newest, or the
+    /// highest priority of a burst. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
     pub(super) fn follow_nomination(
         &mut self,
         id: PairId,
@@ -220,10 +220,11 @@ impl Session {
         let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
         let Some(component) = self.component(component) else { return };
         if component.selected == Some(id) {
-            let newest = component.newest.max(nominated.value);
+            let known = component.newest.unwrap_or(nominated);
+            let value = nominated.value.max(known.value);
             let id = component.id;
             if let Some(component) = self.component_mut(id) {
-                component.newest = newest;
+                component.newest = Some(Nominated { value, ..known });
             }
             return;
         }
@@ -231,10 +232,14 @@ impl Session {
         let current = component.selected.and_then(|selected| self.pairs.get(selected));
         let silent = current
             .is_some_and(|pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent()));
-        let accepted = match (nominated.value, component.newest, current) {
+        let newest = component.newest;
+        let accepted = match (nominated.value, newest.and_then(|newest| newest.value), current) {
             (Some(value), Some(newest), _) => value > newest,
             (Some(_), None, _) | (None, None, None) => true,
             (None, Some(_), _) => false,
+            (None, None, Some(_)) if self.remote_regular => {
+                silent || newest.is_none_or(|newest| nominated.since > newest.since)
+            }
             (None, None, Some(current)) => silent || !settling || priority > current.priority,
         };
         if !accepted {
@@ -242,7 +247,7 @@ impl Session {
         }
         let component = component.id;
         if let Some(component) = self.component_mut(component) {
-            component.newest = nominated.value.or(component.newest);
+            component.newest = Some(nominated);
         }
         self.select(id, core, cx);
     }

@@ -100,6 +100,14 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// Notes a nomination, if it is one, that counts once the pair works.
+    pub(super) fn put_off(&mut self, nominated: Option<Nominated>) {
+        let known = self.nomination_pending;
+        let since = |new: Nominated| known.map_or(new.since, |known| known.since);
+        let new = nominated.map(|new| Nominated { since: since(new), ..new });
+        self.nomination_pending = new.or(known);
+    }
+
     /// The state as it is reported: a pair whose next check is queued waits, though an earlier
     /// one may still be answered. [rfc8445-7.3.1.4-1]
     pub(super) fn state_kind(&self) -> PairStateKind {
@@ -114,10 +122,12 @@ impl Pair {
     }
 }
 
-/// A nomination that was received: with the value of the renomination extension, if any.
+/// A nomination that was received: with the value of the renomination extension, if any, and when
+/// it came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nominated {
     pub(super) value: Option<u32>,
+    pub(super) since: Instant,
 }
 
 /// Computes the priority of a pair from the priorities of its candidates.

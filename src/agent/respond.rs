@@ -48,13 +48,12 @@ impl Session {
         };
         // [rfc8445-7.3.1.5-2]
         let Some(priority) = message.priority() else { return Answer::Error(400) };
-        self.known_to_peer = true;
         if let Some(code) = self.settle_roles(core, cx, message) {
             return Answer::Error(code);
         }
         let nominated = (message.use_candidate() && core.role == Role::Controlled).then(|| {
             let attribute = AttributeType(core.config.nomination.attribute);
-            Nominated { value: message.nomination(attribute) }
+            Nominated { value: message.nomination(attribute), since: cx.now }
         });
         let request = Request { base, component, from, priority, nominated };
         let current = self
@@ -63,6 +62,7 @@ impl Session {
         if current.is_none() {
             return self.remember(&request, ufrag, core);
         }
+        self.known_to_peer = true;
         if self.retired {
             return self.answer_retired(&request, core, cx);
         }
@@ -207,6 +207,7 @@ impl Session {
             if !ours {
                 continue;
             }
+            self.known_to_peer = true;
             let request = Request {
                 base: early.base,
                 component,
@@ -365,7 +366,7 @@ impl Session {
                 return;
             }
             PairState::InProgress { .. } => {
-                pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.put_off(request.nominated);
                 for check in self.checks.iter_mut().filter(|check| check.pair == id) {
                     check.timing.stop_retransmitting();
                     check.retry_at = None;
@@ -384,7 +385,7 @@ impl Session {
                 return;
             }
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
-                pair.nomination_pending = request.nominated.or(pair.nomination_pending);
+                pair.put_off(request.nominated);
                 pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }

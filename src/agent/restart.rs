@@ -111,6 +111,7 @@ impl Agent {
         let config = &self.core.config;
         let session = &mut self.session;
         session.remote_lite = description.lite;
+        session.remote_regular = description.options.ice2;
         session.renomination = config.nomination.renomination && description.options.renomination;
         session.ta = config.ta.max(description.pacing.unwrap_or(TA_DEFAULT));
         session.patience_until = Some(cx.now + config.patience);

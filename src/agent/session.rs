@@ -85,8 +85,8 @@ pub(super) struct Component {
     /// A pair was nominated in this generation. Where renomination is not known to both sides,
     /// that was the last one. [rfc8445-8.1.1-3]
     pub(super) concluded: bool,
-    /// The greatest value of a nomination that was received.
-    pub(super) newest: Option<u32>,
+    /// The nomination that was followed: the one of the greatest value, if it had any.
+    pub(super) newest: Option<Nominated>,
     /// What comes over the selected pair.
     pub(super) flow: Flow,
     /// Whether the application was told that it can send.
@@ -161,8 +161,11 @@ pub(super) struct Session {
     pub(super) ta: Duration,
     /// Whether both sides offered renomination.
     pub(super) renomination: bool,
+    /// Whether the peer nominates one pair after another, as those do that know RFC 8445, and not
+    /// every pair at once.
+    pub(super) remote_regular: bool,
     pub(super) remote_lite: bool,
-    /// Whether the peer has checked us, and so has our credentials of this generation.
+    /// Whether the peer has checked us in its generation of now, and so has our credentials.
     pub(super) known_to_peer: bool,
     pub(super) lite_choice: LiteChoice,
     pub(super) nominations: u32,
@@ -227,6 +230,7 @@ impl Session {
             turn: 0,
             ta: super::TA_DEFAULT,
             renomination: false,
+            remote_regular: false,
             remote_lite: false,
             known_to_peer: false,
             lite_choice: LiteChoice::default(),

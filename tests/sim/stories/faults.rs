@@ -1,12 +1,12 @@
 //! Servers that are dead, slow or lying; addresses that cannot be reached; NATs that forget.
 
-use floe::Event;
 use floe::candidate::CandidateKind::PeerReflexive;
 use floe::event::PairFailure;
+use floe::{ComponentId, Event};
 
 use crate::world::nat::Nat;
 use crate::world::stun_server::Temper;
-use crate::world::{Seed, World, millis, secs};
+use crate::world::{Fate, Node, Seed, World, millis, secs, wire};
 
 #[test]
 fn a_dead_server_delays_nothing() {
@@ -147,4 +147,29 @@ fn a_rebound_nat_is_followed() {
             call.events(side).iter().any(|(_, e)| matches!(e, Event::RestartedByPeer { .. }));
         assert!(!restarted);
     }
+}
+
+/// The caller nominates a direct pair, hears no answer, and nominates one over a relay in its place.
+/// Then the direct pair works for the callee, too: it was not nominated last.
+#[test]
+fn a_nomination_that_was_given_up_is_not_followed_when_the_pair_works_at_last() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let (left, right) = (world.host().using(turn), world.host());
+    let call = world.call(left, right);
+    let call = call.tune(left, |config| config.nomination.renomination = false);
+    let (from, to) = (Node::from(left), Node::from(right));
+    world.intercept(move |_, packet| {
+        let answers = packet.sender == from
+            && packet.toward == Some(to)
+            && wire::is(&packet.octets, wire::Kind::Success);
+        if answers { Fate::Drop } else { Fate::Pass }
+    });
+    world.run_until(|| call.sendable_at(left, ComponentId::FIRST).is_some(), secs(1));
+    world.link(right, left, |link| link.cut = true);
+    world.run_until(|| call.completed()() && call.hops(left) == 1, secs(20));
+    world.heal(left, right);
+    world.stop_intercepting();
+    world.run_for(secs(20));
+    assert!(call.completed()() && call.agree(), "{}, {}", call.pair(left), call.pair(right));
 }
