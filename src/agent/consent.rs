@@ -234,6 +234,11 @@ impl Consent {
         now < self.renewed + CONSENT_LIFETIME
     }
 
+    /// Whether so much of it is over that a restart is recommended.
+    pub(super) fn is_expiring(&self, now: Instant) -> bool {
+        now >= self.renewed + RESTART_ADVISED
+    }
+
     /// When consent ends unless a response comes.
     pub(super) fn expiry(&self) -> Instant {
         self.renewed + CONSENT_LIFETIME
@@ -318,7 +323,7 @@ impl Consent {
             self.suspected = true;
             self.verified = 0;
         }
-        if !self.advised && now >= self.renewed + RESTART_ADVISED {
+        if !self.advised && self.is_expiring(now) {
             self.advised = true;
             return ConsentStep::RestartAdvised;
         }

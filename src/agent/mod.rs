@@ -756,6 +756,10 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
                     cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
                 }
             }
+            ConsentStep::Expired if !session.asks_consent(id, core) => {
+                session.remove_pair(id, core);
+                return;
+            }
             // [rfc7675-5.1-8] [rfc7675-5.1-13]
             ConsentStep::Expired => {
                 session.fail_pair(id, PairFailure::ConsentLost, core);

@@ -355,9 +355,15 @@ impl Session {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) {
+        let stale = request.nominated.is_some() && self.is_stale(id, cx.now);
         let Some(pair) = self.pairs.get_mut(id) else { return };
         match pair.state {
             PairState::Succeeded if planted(Bug::PingPong) => {}
+            PairState::Succeeded if stale => {
+                pair.put_off(request.nominated);
+                pair.state = PairState::Waiting;
+                pair.valid = None;
+            }
             PairState::Succeeded => {
                 // [rfc8445-7.3.1.5-p1]
                 if let Some(nominated) = request.nominated {

@@ -312,6 +312,22 @@ impl Session {
             })
     }
 
+    /// Whether a pair that is not in use was found to work so long ago that it has to show it anew.
+    pub(super) fn is_stale(&self, id: PairId, now: Instant) -> bool {
+        let valid = self.pairs.get(id).and_then(|pair| pair.valid.as_ref());
+        !self.is_selected(id) && valid.is_some_and(|valid| valid.consent.is_expiring(now))
+    }
+
+    /// Whether consent was asked for on a pair, so that it can be lost: who sends nothing there
+    /// need not ask, and may do so later. [rfc7675-5.1-12]
+    pub(super) fn asks_consent(&self, id: PairId, core: &Core) -> bool {
+        self.pairs.get(id).is_some_and(|pair| {
+            let asked =
+                pair.valid.as_ref().is_some_and(|valid| valid.consent.unanswered().is_some());
+            asked || self.wants_consent(id, pair, core)
+        })
+    }
+
     /// Fails a pair: it is not valid any more, whatever nominated it, and its checks end. Others of
     /// its foundation stay as they are; the checklist is judged by what is left.
     /// [rfc8445-7.2.5.2-p1] [rfc8445-7.2.5.3.4-1] [rfc8445-7.2.5.3.4-2] [rfc8445-7.3.1.5-1]

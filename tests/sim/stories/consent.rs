@@ -1,12 +1,13 @@
 //! Consent: who stops answering is not sent anything any more.
 
 use floe::AgentState::{Disconnected, Failed};
+use floe::config::BackupPolicy;
 use floe::event::RestartReason;
 
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::wire::{self, Kind};
-use crate::world::{BEGINNING, Fate, Node, World, millis, secs};
+use crate::world::{BEGINNING, Fate, Node, Seed, World, millis, secs};
 
 fn connected_call(world: &World) -> (Host<'_>, Host<'_>, Call<'_>) {
     let (left, right) = (world.host(), world.host());
@@ -189,4 +190,22 @@ fn a_closed_agent_is_silent() {
     assert_eq!(call.events(left).len(), events);
     assert_eq!(call.state(left), Some(floe::AgentState::Closed));
     assert!(call.send(right, b"\x80anybody there?").is_err());
+}
+
+/// A side that keeps nothing in reserve asks for no consent there, so it has lost none when the
+/// other side goes on over its own reserve.
+#[test]
+fn what_the_peer_alone_keeps_in_reserve_works_when_the_peer_takes_it() {
+    for n in 0..30 {
+        let world = World::new(Seed(n));
+        let (left, right) = (world.host().with_addresses(2), world.host());
+        let call = world.call(left, right).without_restarts();
+        let call = call.tune(right, |config| config.backup = BackupPolicy::Off);
+        world.run_until(call.completed(), secs(5));
+        world.run_for(secs(10 + 2 * n));
+        left.loses(call.pair(left).0.base.ip());
+        world.run_until(|| call.completed()() && call.agree(), secs(2));
+        world.run_for(secs(60));
+        assert!(call.completed()() && call.agree());
+    }
 }
