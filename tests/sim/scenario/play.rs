@@ -55,10 +55,15 @@ impl Trouble {
             self.lost = true;
             return Vec::new();
         }
-        let late = if candidate { candidates_late } else { Duration::ZERO };
-        let mut copies = vec![late + jitter.mul_f64(rng.unit())];
+        let late = if candidate || end { candidates_late } else { Duration::ZERO };
+        // What came after the end of candidates would be none: it overtakes nothing.
+        let after = |rng: &mut Rng| {
+            let share = rng.unit();
+            late + jitter.mul_f64(if end { 1.0 } else { share })
+        };
+        let mut copies = vec![after(rng)];
         if rng.chance(duplicate) {
-            copies.push(late + jitter.mul_f64(rng.unit()) + millis(1));
+            copies.push(after(rng) + millis(1));
         }
         if candidate && rng.chance(stale) {
             copies.push(late + STALE);

@@ -167,6 +167,18 @@ fn paired_pooling_gives_a_host_one_address_and_arbitrary_pooling_many() {
 }
 
 #[test]
+fn a_reboot_that_keeps_ports_keeps_a_host_at_its_address() {
+    let mut nat = nat(Nat { addresses: 4, ..Nat::SYMMETRIC });
+    let hosts = [2, 3, 4, 5, 6].map(|n| SocketAddr::new(IpAddr::from([10, 1, 0, n]), 40_000));
+    let [before, after] = [PEERS[0], PEERS[2]].map(|peer| {
+        let seen = hosts.map(|host| nat.outbound(BEGINNING, host, at(peer)).unwrap().ip());
+        nat.reboot_with_same_ports();
+        seen
+    });
+    assert_eq!(after, before);
+}
+
+#[test]
 fn an_icmp_error_ends_a_mapping_only_where_it_is_said_to() {
     for icmp_kills in [false, true] {
         let mut nat = nat(Nat { icmp_kills, ..Nat::FULL_CONE });

@@ -145,8 +145,9 @@ impl NatBox {
     /// Forgets everything; each who had a mapping gets the same one again.
     pub(crate) fn reboot_with_same_ports(&mut self) {
         let remembered = core::mem::take(&mut self.by_key);
+        let paired = core::mem::take(&mut self.paired);
         self.forget();
-        self.remembered = remembered;
+        (self.remembered, self.paired) = (remembered, paired);
     }
 
     /// Forgets everything, and gives no mapping twice.
