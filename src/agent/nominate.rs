@@ -207,8 +207,9 @@ impl Session {
         self.select(id, core, cx);
     }
 
-    /// The peer nominated a valid pair. The greatest value counts; without values the newest, or the
-    /// highest priority of a burst. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
+    /// The peer nominated a valid pair. The greatest value counts; without values the highest
+    /// priority of a burst, and later the newest. Who nominates one pair after another has given up
+    /// what it nominated before. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
     pub(super) fn follow_nomination(
         &mut self,
         id: PairId,
@@ -237,10 +238,11 @@ impl Session {
             (Some(value), Some(newest), _) => value > newest,
             (Some(_), None, _) | (None, None, None) => true,
             (None, Some(_), _) => false,
-            (None, None, Some(_)) if self.remote_regular => {
-                silent || newest.is_none_or(|newest| nominated.since > newest.since)
+            (None, None, Some(current)) => {
+                let older = newest.is_some_and(|newest| nominated.since < newest.since);
+                let given_up = self.remote_regular && older;
+                silent || !given_up && (!settling || priority > current.priority)
             }
-            (None, None, Some(current)) => silent || !settling || priority > current.priority,
         };
         if !accepted {
             return;

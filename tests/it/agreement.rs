@@ -61,10 +61,25 @@ fn a_description_from_before_a_restart_is_refused() {
     assert_eq!(world.try_set_remote(right, &old), Err(DescriptionRejected::Outdated));
 }
 
-/// The right side takes a restart of the left one for the answer to its own, as what the left one
-/// did answer comes too late: it keeps to its credentials, and they are believed in the end.
+/// No earlier answer comes so late.
 #[test]
 fn a_peer_that_answers_a_restart_with_its_credentials_of_before_is_believed_in_the_end() {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.reach(right, AgentState::Completed, ms(1_000));
+    let answer = world.description(left);
+    world.restart(right);
+    assert_eq!(world.try_set_remote(right, &answer), Err(DescriptionRejected::Outdated));
+    world.run_for(ms(10_000));
+    assert_eq!(recommendations(&world, right), [RestartReason::NotAnswered]);
+    assert_eq!(world.try_set_remote(right, &answer), Ok(()));
+}
+
+/// The right side takes a restart of the left one for the answer to its own, as what the left one
+/// did answer comes too late: it keeps to its credentials, and is believed.
+#[test]
+fn a_peer_that_saw_no_restart_answers_with_its_credentials_of_before() {
     let mut world = World::new();
     let (left, right) = world.pair_of_parties();
     world.exchange(left, right);
@@ -80,9 +95,6 @@ fn a_peer_that_answers_a_restart_with_its_credentials_of_before_is_believed_in_t
     let offer = world.description(left);
     world.set_remote(right, &offer);
     let answer = world.description(right);
-    assert_eq!(world.try_set_remote(left, &answer), Err(DescriptionRejected::Outdated));
-    world.run_for(ms(10_000));
-    assert_eq!(recommendations(&world, left), [RestartReason::NotAnswered]);
     assert_eq!(world.try_set_remote(left, &answer), Ok(()));
     world.reach(left, AgentState::Completed, ms(2_000));
     world.reach(right, AgentState::Completed, ms(2_000));
