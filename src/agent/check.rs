@@ -1,5 +1,6 @@
 //! Sending connectivity checks and taking their answers. [RFC 8445 §7.2]
 
+use core::mem::discriminant;
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
@@ -186,15 +187,19 @@ impl Session {
         };
         let (base, to) = (check.base, check.to);
         let outgoing = Outgoing { base, to, len, started: Some(check.id), paced };
+        let alike = |a: &Check, b: &Check| {
+            a.pair == b.pair && discriminant(&a.kind) == discriminant(&b.kind)
+        };
         let of_pair = self.checks.iter().filter(|known| known.pair == check.pair).count();
         let limit = usize::from(core.config.limits.pairs) + CHECKS_SPARE;
         let victim = if of_pair >= CHECKS_PER_PAIR {
-            self.checks.iter().position(|known| known.pair == check.pair)
+            let like = self.checks.iter().position(|known| alike(known, &check));
+            like.or_else(|| self.checks.iter().position(|known| known.pair == check.pair))
         } else if self.checks.len() >= limit {
-            // There are more checks than pairs, so some pair has another: every pair keeps one,
-            // whose end judges it.
+            // Every pair keeps one of each kind: the end of the last that nominates it, or asks
+            // whether it works, judges it.
             let spare = |(at, known): &(usize, &Check)| {
-                self.checks.iter().skip(at + 1).any(|later| later.pair == known.pair)
+                self.checks.iter().skip(at + 1).any(|later| alike(later, known))
             };
             self.checks.iter().enumerate().find(spare).map(|(at, _)| at)
         } else {

@@ -1,6 +1,7 @@
 //! Servers that are dead, slow or lying; addresses that cannot be reached; NATs that forget.
 
 use floe::candidate::CandidateKind::PeerReflexive;
+use floe::config::CheckBackoff;
 use floe::event::PairFailure;
 use floe::{ComponentId, Event};
 
@@ -147,6 +148,26 @@ fn a_rebound_nat_is_followed() {
             call.events(side).iter().any(|(_, e)| matches!(e, Event::RestartedByPeer { .. }));
         assert!(!restarted);
     }
+}
+
+/// Many consent checks that nobody answers do not take the place of the one that nominates.
+#[test]
+fn a_nomination_is_repeated_however_many_other_checks_are_under_way() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_addresses(4), world.host().with_addresses(4));
+    let call = world.call(left, right);
+    let call = call.tune(left, |config| config.check_backoff = CheckBackoff::Rfc);
+    world.intercept(|_, packet| {
+        let nominates = wire::attribute(&packet.octets, wire::USE_CANDIDATE).is_some();
+        if nominates { Fate::Drop } else { Fate::Pass }
+    });
+    world.run_for(secs(4));
+    world.cut(left, right);
+    world.run_for(secs(14));
+    world.heal(left, right);
+    world.stop_intercepting();
+    world.run_until(call.completed(), secs(60));
+    assert!(call.agree());
 }
 
 /// The caller nominates a direct pair, hears no answer, and nominates one over a relay in its place.
