@@ -5,7 +5,6 @@ use floe::Event;
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::nat::Nat;
-use crate::world::signalling::Signal;
 use crate::world::{Fate, World, millis, secs};
 
 /// Both sides talk while `disturb` happens; then every datagram sent must have arrived.
@@ -147,24 +146,4 @@ fn a_host_on_two_networks_has_a_second_way() {
     call.send(left, b"\x80over the other").unwrap();
     world.run_for(millis(25));
     assert_eq!(call.heard(right), 1);
-}
-
-/// Both restart, and each offer overtakes the answer to the one before: the caller takes the second
-/// offer for an answer, and the callee the third. What it knows of the caller then is new to it, so
-/// it keeps the credentials that the caller has had already.
-#[test]
-fn an_answer_without_new_credentials_counts_where_the_peer_sees_no_restart() {
-    let world = World::new(seed!());
-    let (left, right) = (world.host(), world.host());
-    let late = |_, signal: &Signal| match signal {
-        Signal::Answer(_) => vec![secs(2)],
-        _ => vec![millis(0)],
-    };
-    let call = world.call(left, right).deliver_signals(late);
-    for side in [right, left] {
-        world.run_for(millis(200));
-        call.restart(side);
-    }
-    world.run_until(call.completed(), secs(5));
-    assert!(call.agree());
 }
