@@ -32,6 +32,9 @@ const CONFLICTS: u8 = 8;
 /// Local peer-reflexive candidates that an agent keeps.
 const LOCAL_PEER_REFLEXIVE: usize = 16;
 
+/// How long a pair that does not answer keeps others of its foundation frozen.
+const FROZEN_FOR: Duration = Duration::from_secs(3);
+
 /// Octets of the IP and UDP headers, for the budget of unverified addresses.
 const fn headers(ip: IpAddr) -> usize {
     match ip {
@@ -419,6 +422,8 @@ impl Session {
                 TransactionStep::Retransmit => {
                     check.resend = true;
                     index += 1;
+                    let pair = check.pair;
+                    self.wait_no_longer(pair, core, cx.now);
                 }
                 TransactionStep::TimedOut => {
                     let check = self.checks.remove(index);
@@ -427,6 +432,21 @@ impl Session {
                     index = 0;
                 }
             }
+        }
+    }
+
+    /// A pair is not answered, and others of its foundation are frozen: with dead candidates each
+    /// would take its whole time before the next. By the letter it does.
+    fn wait_no_longer(&mut self, id: PairId, core: &Core, now: Instant) {
+        let frozen_for = match core.config.check_backoff {
+            CheckBackoff::Evidence { .. } => FROZEN_FOR,
+            CheckBackoff::Rfc => return,
+        };
+        let Some(pair) = self.pairs.get(id) else { return };
+        let PairState::InProgress { since } = pair.state else { return };
+        let foundation = pair.foundation;
+        if now >= since + frozen_for {
+            self.unfreeze(foundation);
         }
     }
 

@@ -254,3 +254,14 @@ fn a_switch_loses_nothing_of_its_own_making() {
         }
     }
 }
+
+/// Pairs of one foundation are checked one after another, unless the first of them does not answer.
+#[test]
+fn dead_pairs_of_one_foundation_do_not_wait_for_one_another() {
+    let world = World::new(seed!());
+    let sides = [0, 1].map(|_| world.host().with_streams(&[4]));
+    let call = world.call(sides[0], sides[1]).without_restarts();
+    let call = call.tune_both(|config| config.streams = vec![4]);
+    world.cut(sides[0], sides[1]);
+    world.run_until(call.both_failed(), secs(60));
+}
