@@ -194,20 +194,17 @@ impl Session {
             a.pair == b.pair && discriminant(&a.kind) == discriminant(&b.kind)
         };
         let of_pair = self.checks.iter().filter(|known| known.pair == check.pair).count();
+        let crowded = of_pair >= CHECKS_PER_PAIR;
         let limit = usize::from(core.config.limits.pairs) + CHECKS_SPARE;
-        let victim = if of_pair >= CHECKS_PER_PAIR {
-            let like = self.checks.iter().position(|known| alike(known, &check));
-            like.or_else(|| self.checks.iter().position(|known| known.pair == check.pair))
-        } else if self.checks.len() >= limit {
-            // Every pair keeps one of each kind: the end of the last that nominates it, or asks
-            // whether it works, judges it.
-            let spare = |(at, known): &(usize, &Check)| {
-                self.checks.iter().skip(at + 1).any(|later| alike(later, known))
-            };
-            self.checks.iter().enumerate().find(spare).map(|(at, _)| at)
-        } else {
-            None
+        // Every pair keeps one of each kind: the end of the last that nominates it, or asks whether
+        // it works, judges it.
+        let spare = |(at, known): &(usize, &Check)| {
+            (!crowded || known.pair == check.pair)
+                && self.checks.iter().skip(at + 1).any(|later| alike(later, known))
         };
+        let full = crowded || self.checks.len() >= limit;
+        let victim = self.checks.iter().enumerate().find(|known| full && spare(known));
+        let victim = victim.map(|(at, _)| at);
         if let Some(victim) = victim {
             core.ended.push(self.checks.remove(victim).id);
         }
