@@ -21,8 +21,8 @@ pub enum AgentState {
     Completed,
     /// The selected pair of a component stopped answering; this may pass.
     Disconnected,
-    /// No data stream has a pair that works for each of its components; only a restart helps.
-    /// [RFC 8445 §6.1.3]
+    /// No data stream has a pair that works for each of its components; a restart helps, or a check
+    /// of the peer's that comes yet. [RFC 8445 §6.1.3, §7.3.1.4]
     Failed,
     /// Closed by the application.
     Closed,

@@ -644,12 +644,12 @@ impl Agent {
                 || session.component(component).is_some_and(|c| c.selected.is_none())
                     && self.previous.as_ref().is_some_and(|old| old.is_troubled(component))
         };
-        if wanted().any(|component| troubled(component.id)) {
-            return AgentState::Disconnected;
-        }
         let mut lists = session.streams.iter().map(|stream| stream.checklist.state);
         if lists.all(|state| matches!(state, ChecklistState::Failed | ChecklistState::Removed)) {
             return AgentState::Failed;
+        }
+        if wanted().any(|component| troubled(component.id)) {
+            return AgentState::Disconnected;
         }
         let agreed = session.lite_choice != LiteChoice::Open;
         if agreed && wanted().all(|component| component.selected.is_some()) {

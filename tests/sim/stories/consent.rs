@@ -2,6 +2,7 @@
 
 use floe::AgentState::{Disconnected, Failed};
 use floe::config::BackupPolicy;
+use floe::ComponentId;
 use floe::event::RestartReason;
 
 use crate::world::call::Call;
@@ -208,4 +209,60 @@ fn what_the_peer_alone_keeps_in_reserve_works_when_the_peer_takes_it() {
         world.run_for(secs(60));
         assert!(call.completed()() && call.agree());
     }
+}
+
+/// One component's pair is lost, and with it the checklist; then the other's goes silent, too.
+/// [rfc8445-6.1.3-p1]
+#[test]
+fn a_failed_session_stays_so_when_another_component_goes_silent() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_streams(&[2]), world.host().with_streams(&[2]));
+    let call = world.call(left, right).tune_both(|config| config.streams = vec![2]);
+    let call = call.without_restarts();
+    world.run_until(call.completed(), secs(2));
+    let second = ComponentId::new(0, 2).unwrap();
+    let lost = [left, right].map(|side| call.pair_of(side, second).0.base);
+    world.intercept(move |_, packet| match lost.contains(&packet.to) {
+        true => Fate::Drop,
+        false => Fate::Pass,
+    });
+    world.run_until(call.failed(left), secs(40));
+    world.cut(left, right);
+    let changes = call.states(left).len();
+    world.run_for(secs(10));
+    assert_eq!(call.state(left), Some(Failed));
+    assert_eq!(call.states(left).len(), changes, "{:?}", call.states(left));
+}
+
+/// [rfc8445-7.3.1.4-p6]
+#[test]
+fn a_failed_session_is_revived_by_a_late_check() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host(), world.host());
+    let patient = |config: &mut floe::config::AgentConfig| config.retransmission.rto = secs(2);
+    let call = world.call(left, right).tune(right, patient).without_restarts();
+    world.cut(left, right);
+    world.run_until(call.failed(left), secs(45));
+    world.heal(left, right);
+    world.run_until(call.completed(), secs(30));
+    assert!(call.agree());
+}
+
+/// Answers that take longer than the time after which one is usually missing are not missing.
+#[test]
+fn on_a_long_path_consent_takes_no_more_checks_than_on_a_short_one() {
+    let packets = [25, 450, 1_200].map(|delay| {
+        let world = World::new(seed!());
+        world.links(|link| link.delay = millis(delay));
+        let (left, right) = (world.host(), world.host());
+        let call = world.call(left, right).without_restarts();
+        world.run_until(call.completed(), secs(15));
+        world.run_for(secs(60));
+        let before = left.packets();
+        world.run_for(secs(120));
+        assert!(call.completed()(), "{:?}", call.states(left));
+        left.packets() - before
+    });
+    // A check in 4 s at the most, and an answer to one.
+    assert!(packets.iter().all(|count| *count <= 60), "{packets:?}");
 }

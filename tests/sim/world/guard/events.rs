@@ -10,6 +10,8 @@ struct Past {
     /// Its ufrags in the order in which they were used, and how many there were when it failed.
     ufrags: Vec<String>,
     failed_with: usize,
+    /// Whether the peer has checked it since it failed.
+    checked: bool,
 }
 
 /// I-7, I-20: the states of an agent are those of a graph, each change is reported once, and nothing
@@ -17,8 +19,9 @@ struct Past {
 ///
 /// The graph is that of `RTCIceTransportState`: New is left for Checking, or for Disconnected where a
 /// restart came before the peer was known, and never entered again, but a lite agent checks nothing
-/// and may be done at once; Failed is left by a restart alone; from Checking, Connected, Completed
-/// and Disconnected each other one may follow.
+/// and may be done at once; Failed is left by a restart, or by a check of the peer's, which brings a
+/// failed pair and its checklist back [rfc8445-7.3.1.4-p6]; from Checking, Connected, Completed and
+/// Disconnected each other one may follow.
 #[derive(Debug, Default)]
 pub(crate) struct History(BTreeMap<AgentId, Past>);
 
@@ -50,12 +53,18 @@ impl History {
             (Closed, _) | (_, New) => false,
             (_, Closed) | (New, Checking | Disconnected | Failed) => true,
             (New, _) => lite,
-            (Failed, _) => restarted,
+            (Failed, _) => restarted || past.checked,
             (_, _) => true,
         };
         assert!(fits, "I-7: {new:?} follows {old:?}");
         if new == Failed {
             past.failed_with = past.ufrags.len();
+            past.checked = false;
         }
+    }
+
+    /// The peer checks the agent.
+    pub(super) fn is_checked(&mut self, agent: AgentId) {
+        self.0.entry(agent).or_default().checked = true;
     }
 }

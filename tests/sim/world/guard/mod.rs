@@ -239,6 +239,7 @@ impl Guard {
         if wire::is_authentic(octets, password) {
             self.budgets.hears(*agent, &ours, path.remote);
             self.counts.is_asked(&ours, path, id);
+            self.history.is_checked(*agent);
         }
     }
 
