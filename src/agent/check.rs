@@ -351,6 +351,7 @@ impl Session {
         let pair = self.pairs.get_mut(id)?;
         let consent = &mut pair.valid.as_mut()?.consent;
         let calm = !consent.is_worrying();
+        consent.allow_for(pair.counters.current_round_trip_time.unwrap_or_default());
         consent.sent(cx.now, due, interval);
         let worrying = calm && consent.is_worrying();
         let kind = match due {

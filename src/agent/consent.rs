@@ -31,6 +31,8 @@ const RELIEF: Duration = Duration::from_millis(500);
 const VERIFY_WAIT: Duration = Duration::from_millis(500);
 /// Without verification: how long the second consent check in a row waits.
 const STRICT_WAIT: Duration = Duration::from_secs(2);
+/// What a long round trip puts off at most.
+const SLACK_MAX: u16 = 3_000;
 
 /// What is to be sent on a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +152,8 @@ pub(super) struct Consent {
     /// When other pairs should have taken its place, in milliseconds after `renewed`; 0 if nobody
     /// waits for that.
     relief: u16,
+    /// How much later an answer counts as missing than on a short path, in milliseconds.
+    slack: u16,
 }
 
 impl Consent {
@@ -165,7 +169,14 @@ impl Consent {
             silent: false,
             advised: false,
             relief: 0,
+            slack: 0,
         }
+    }
+
+    /// An answer takes `rtt`: none is missing before one and a half times that.
+    pub(super) fn allow_for(&mut self, rtt: Duration) {
+        let late = (rtt * 3 / 2).saturating_sub(Duration::from_millis(MISSED[0].into()));
+        self.slack = u16::try_from(late.as_millis()).unwrap_or(u16::MAX).min(SLACK_MAX);
     }
 
     /// Draws the time until the next check: the period times 0.8 to 1.2, at least 4 s.
@@ -262,9 +273,15 @@ impl Consent {
             ConsentMode::Strict => None,
             ConsentMode::Verify => {
                 let after = self.schedule().get(usize::from(self.verified))?;
-                Some(self.unanswered? + Duration::from_millis((*after).into()))
+                // What verifies a suspicion waits for no answer.
+                let slack = if self.suspected { Duration::ZERO } else { self.slack() };
+                Some(self.unanswered? + Duration::from_millis((*after).into()) + slack)
             }
         }
+    }
+
+    const fn slack(&self) -> Duration {
+        Duration::from_millis(self.slack as u64)
     }
 
     const fn schedule(&self) -> &'static [u16; VERIFICATIONS] {
@@ -294,7 +311,7 @@ impl Consent {
             return None;
         }
         let last = self.schedule().last().copied().unwrap_or_default();
-        let since = self.unanswered?;
+        let since = self.unanswered? + self.slack();
         match mode {
             ConsentMode::Verify => (usize::from(self.verified) == VERIFICATIONS)
                 .then_some(since + Duration::from_millis(last.into()) + VERIFY_WAIT),
@@ -427,6 +444,25 @@ mod tests {
         assert_eq!(consent.handle_timeout(after(3_199), mode, None), ConsentStep::Fresh);
         assert_eq!(consent.handle_timeout(after(3_200), mode, None), ConsentStep::StillSilent);
         assert_eq!(consent.handle_timeout(after(3_200), mode, None), ConsentStep::Fresh);
+    }
+
+    #[test]
+    fn on_a_long_path_an_answer_is_missed_no_sooner_than_it_can_come() {
+        let mut consent = Consent::granted(START, Duration::from_secs(5));
+        let mode = ConsentMode::Verify;
+        consent.allow_for(Duration::from_millis(800));
+        consent.sent(after(5_000), ConsentCheck::Regular, Duration::from_secs(5));
+        assert_eq!(consent.due(after(6_199), mode), None);
+        assert_eq!(consent.due(after(6_200), mode), Some(ConsentCheck::Verification));
+        for _ in MISSED {
+            consent.sent(after(6_200), ConsentCheck::Verification, Duration::ZERO);
+        }
+        assert_eq!(consent.handle_timeout(after(8_199), mode, None), ConsentStep::Fresh);
+        assert_eq!(consent.handle_timeout(after(8_200), mode, None), ConsentStep::Silent);
+        consent.allow_for(Duration::from_secs(60));
+        assert_eq!(consent.slack(), Duration::from_secs(3));
+        consent.allow_for(Duration::from_millis(333));
+        assert_eq!(consent.slack(), Duration::ZERO);
     }
 
     #[test]
