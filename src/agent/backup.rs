@@ -13,7 +13,6 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::net::IpAddr;
 
-use crate::candidate::CandidateKind;
 use crate::config::{BackupPolicy, CandidatePolicy, Role};
 use crate::event::PairFailure;
 use crate::net::ComponentId;
@@ -23,7 +22,7 @@ use super::Core;
 use super::checklist::class;
 use super::local::BaseId;
 use super::pair::{Pair, PairId, PairState};
-use super::remote::RemoteId;
+use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{Component, Session};
 
 /// A pair that the controlling side checked within this time is its choice: two periods of
@@ -402,7 +401,7 @@ impl Session {
             return;
         };
         let remote = self.remote(pair.remote);
-        let learned = remote.is_some_and(|remote| remote.kind == CandidateKind::PeerReflexive);
+        let learned = remote.is_some_and(RemoteCandidate::is_learned);
         let since = current.valid.as_ref().and_then(|valid| valid.consent.unanswered());
         let unanswered = since.is_some_and(|since| since + rtt <= now);
         if core.role == Role::Controlling

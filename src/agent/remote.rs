@@ -5,13 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
 use crate::config::AgentConfig;
-use crate::net::{Protocol, canonical, is_link_local};
+use crate::net::{ComponentId, Protocol, canonical, is_link_local};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
 
 use super::CandidateRejected;
 use super::local::BaseId;
-use super::respond::Request;
 
 /// A remote candidate within its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,8 +24,6 @@ pub(super) struct RemoteCandidate {
     pub(super) component: u16,
     pub(super) address: SocketAddr,
     pub(super) kind: CandidateKind,
-    /// The base that it was heard of at, if it was not signalled first.
-    met: Option<BaseId>,
     pub(super) priority: u32,
     /// In a box: host candidates have none.
     pub(super) related: Option<Box<SocketAddr>>,
@@ -39,8 +36,17 @@ pub(super) struct RemoteCandidate {
     pub(super) answered: bool,
     /// When it was last heard of, for choosing which peer-reflexive one to forget.
     heard: Instant,
+    /// Where a check came from it, if that is how it was learned.
+    via: Option<Via>,
     /// False for a place that a forgotten peer-reflexive candidate left.
     live: bool,
+}
+
+/// The base that a check of the peer's came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Via {
+    pub(super) base: BaseId,
+    pub(super) relayed: bool,
 }
 
 /// A foundation of the peer's; comparing costs nothing.
@@ -102,6 +108,30 @@ pub(super) enum Added {
 }
 
 impl RemoteCandidate {
+    /// What a check that came from `address` tells of it. [rfc8445-7.3.1.3-p1]
+    pub(super) fn learned(address: SocketAddr, priority: u32, via: Via, now: Instant) -> Self {
+        Self {
+            // Set when it gets its place, like its foundation.
+            component: 0,
+            address,
+            kind: CandidateKind::PeerReflexive,
+            priority,
+            related: None,
+            cost: 0,
+            foundation: RemoteFoundation(u32::MAX),
+            verified: true,
+            answered: false,
+            heard: now,
+            via: Some(via),
+            live: true,
+        }
+    }
+
+    /// Whether nobody signalled it: a check came from it.
+    pub(super) fn is_learned(&self) -> bool {
+        self.kind == CandidateKind::PeerReflexive
+    }
+
     pub(super) fn is_relayed(&self) -> bool {
         self.kind == CandidateKind::Relayed
     }
@@ -186,7 +216,6 @@ impl RemoteStream {
                 component: candidate.component,
                 address,
                 kind: candidate.kind,
-                met: None,
                 priority: candidate.priority,
                 related: candidate.related.map(Box::new),
                 cost: candidate.network_cost().unwrap_or(0),
@@ -194,6 +223,7 @@ impl RemoteStream {
                 verified: false,
                 answered: false,
                 heard: Instant::ZERO,
+                via: None,
                 live: true,
             },
         );
@@ -218,26 +248,28 @@ impl RemoteStream {
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
     /// least recently heard of among those that `keep` does not hold on to; that is told whether it
-    /// was not heard of for a while, or is of an IP address that has more of them. It is returned.
-    /// [rfc8445-7.3.1.3-p1]
+    /// was not heard of for a while, or is one of more that came from one IP address to one base.
+    /// It is returned. Those that came over relays are counted by themselves. [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
-        request: &Request,
-        now: Instant,
+        component: ComponentId,
+        learned: RemoteCandidate,
         max: u16,
         keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
-        let &Request { base, component, from: address, priority, .. } = request;
-        let (stream, component) = (component.stream(), component.number());
-        let known = || self.iter(stream).filter(|(_, c)| c.kind == CandidateKind::PeerReflexive);
+        let (stream, now) = (component.stream(), learned.heard);
+        let over_relay = |one: &RemoteCandidate| one.via.is_some_and(|via| via.relayed);
+        let relayed = over_relay(&learned);
+        let counts = |one: &RemoteCandidate| one.is_learned() && over_relay(one) == relayed;
+        let known = || self.iter(stream).filter(|(_, one)| counts(one));
         let mut forgotten = None;
         if known().count() >= usize::from(max) {
-            // Nor does such a chain between one base and one IP address keep others out.
-            let like = |base: Option<BaseId>, ip: IpAddr| {
-                known().filter(|(_, c)| c.met == base && c.address.ip() == ip).count()
+            // Nor does such a chain from one IP address to one base keep others out.
+            let like = |a: &RemoteCandidate, b: &RemoteCandidate| {
+                a.address.ip() == b.address.ip() && a.via == b.via
             };
-            let ours = like(Some(base), address.ip());
-            let crowds = |c: &RemoteCandidate| like(c.met, c.address.ip()) > ours + 1;
+            let of = |one: &RemoteCandidate| known().filter(|(_, c)| like(c, one)).count();
+            let crowds = |one: &RemoteCandidate| of(one) > of(&learned) + 1;
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
@@ -247,24 +279,21 @@ impl RemoteStream {
             self.get_mut(oldest)?.live = false;
             forgotten = Some(oldest);
         }
-        let candidate = RemoteCandidate {
-            component,
-            address,
-            kind: CandidateKind::PeerReflexive,
-            met: Some(base),
-            priority,
-            related: None,
-            cost: 0,
-            // Set below: a foundation of its own.
-            foundation: RemoteFoundation(u32::MAX),
-            verified: true,
-            answered: false,
-            heard: now,
-            live: true,
-        };
-        let id = self.place(stream, candidate)?;
-        self.get_mut(id)?.foundation = Foundations::own(id);
+        let id = self.place(stream, learned)?;
+        let candidate = self.get_mut(id)?;
+        candidate.component = component.number();
+        candidate.foundation = Foundations::own(id);
         Some((id, forgotten))
+    }
+
+    /// Forgets the peer-reflexive candidates that are `useless`.
+    pub(super) fn forget(&mut self, stream: u16, useless: impl Fn(RemoteId) -> bool) {
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            let Ok(index) = u16::try_from(index) else { return };
+            if candidate.is_learned() && useless(RemoteId { stream, index }) {
+                candidate.live = false;
+            }
+        }
     }
 
     /// Notes an authenticated packet from a candidate.

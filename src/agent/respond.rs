@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use crate::canary::{Bug, planted};
-use crate::candidate::CandidateKind;
 use crate::config::Role;
 use crate::event::{Event, PairFailure, RestartReason};
 use crate::net::{ComponentId, DropReason};
@@ -13,7 +12,7 @@ use crate::time::Instant;
 use super::consent::Consent;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Valid};
-use super::remote::RemoteId;
+use super::remote::{RemoteCandidate, RemoteId, Via};
 use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
 
@@ -22,11 +21,11 @@ use super::{Answer, Context, Core};
 const REVIVALS: u8 = 8;
 
 /// A check of the peer's, as far as it concerns this generation.
-pub(super) struct Request {
-    pub(super) base: BaseId,
-    pub(super) component: ComponentId,
-    pub(super) from: SocketAddr,
-    pub(super) priority: u32,
+struct Request {
+    base: BaseId,
+    component: ComponentId,
+    from: SocketAddr,
+    priority: u32,
     nominated: Option<Nominated>,
 }
 
@@ -242,8 +241,7 @@ impl Session {
         // heard of through a relay have their own.
         let relayed = core.local.base(request.base).is_some_and(|base| base.relayed);
         let limit = core.config.limits.peer_reflexive;
-        let limit = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
-        let max = if relayed { limit.saturating_mul(2) } else { limit };
+        let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
         // yet for what the peer nominates first.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
@@ -256,7 +254,9 @@ impl Session {
             };
             !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
-        let (id, forgotten) = remotes.add_peer_reflexive(request, cx.now, max, keep)?;
+        let via = Via { base: request.base, relayed };
+        let learned = RemoteCandidate::learned(request.from, request.priority, via, cx.now);
+        let (id, forgotten) = remotes.add_peer_reflexive(request.component, learned, max, keep)?;
         if let Some(forgotten) = forgotten {
             let gone: Vec<PairId> = self
                 .pairs
@@ -303,7 +303,7 @@ impl Session {
                 if !self.renomination || spare {
                     return;
                 }
-                if self.remote(remote).is_some_and(|r| r.kind == CandidateKind::PeerReflexive) {
+                if self.shows_move(request, remote) {
                     self.suspect(request.component, core, cx.now);
                 }
                 let Some(pair) = self.insert_for_request(request, remote, core) else { return };
@@ -319,6 +319,18 @@ impl Session {
             return;
         }
         self.trigger_for_request(pair, request, core, cx);
+    }
+
+    /// Whether a check from an address that is new may tell that the selected pair has moved there:
+    /// it came to the base of that one, which leads to no relay.
+    fn shows_move(&self, request: &Request, remote: RemoteId) -> bool {
+        let selected = self.component(request.component).and_then(|known| known.selected);
+        let selected = selected.and_then(|id| self.pairs.get(id));
+        let same = selected.is_some_and(|pair| {
+            let relayed = self.remote(pair.remote).is_some_and(RemoteCandidate::is_relayed);
+            pair.base == request.base && !relayed
+        });
+        same && self.remote(remote).is_some_and(RemoteCandidate::is_learned)
     }
 
     fn insert_for_request(

@@ -436,6 +436,7 @@ impl Session {
         for id in unselected {
             self.remove_pair(id, core);
         }
+        self.forget_unpaired();
         self.pairs.shrink();
         self.checks.shrink_to(1);
         self.early = Vec::new();
@@ -450,6 +451,18 @@ impl Session {
         self.foundations.shrink();
         core.local.shrink();
         core.ended.shrink_to(2);
+    }
+
+    /// Forgets the addresses of the peer's that checks alone told of and that no pair has any more:
+    /// a NAT gave it those for others of ours.
+    fn forget_unpaired(&mut self) {
+        let Self { streams, pairs, .. } = self;
+        for (stream, known) in streams.iter_mut().enumerate() {
+            let (Ok(stream), Some(remote)) = (u16::try_from(stream), &mut known.remote) else {
+                continue;
+            };
+            remote.forget(stream, |id| !pairs.iter().any(|(_, pair)| pair.remote == id));
+        }
     }
 
     /// Removes a pair and everything that refers to it.

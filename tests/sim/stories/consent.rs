@@ -1,8 +1,9 @@
 //! Consent: who stops answering is not sent anything any more.
 
 use floe::AgentState::{Disconnected, Failed};
-use floe::config::BackupPolicy;
 use floe::ComponentId;
+use floe::config::BackupPolicy;
+use floe::config::CheckBackoff;
 use floe::event::RestartReason;
 
 use crate::world::call::Call;

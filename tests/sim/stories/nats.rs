@@ -1,6 +1,7 @@
 //! What NATs do to a call, beyond whether it connects: see `matrix.rs` for that.
 
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
+use floe::config::CheckBackoff;
 
 use crate::world::nat::{Depends, Hairpin, Nat};
 use crate::world::{Seed, World, millis, secs};
@@ -134,6 +135,51 @@ fn an_endless_chain_from_one_address_does_not_keep_it_out_on_another_network() {
         let call = world.call(left, right);
         world.run_until(call.completed(), secs(10));
         assert!(call.agree());
+    }
+}
+
+/// What comes over relays takes no place of what comes directly.
+#[test]
+fn many_relays_do_not_keep_out_a_direct_path() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let stun = world.stun("192.0.2.1:3478");
+        let turns = ["192.0.2.2:3478", "192.0.2.3:3478"].map(|address| world.turn(address));
+        let left = world.host().with_addresses(4);
+        let left = left.behind(Nat::new(Depends::Address, Depends::Independent)).using(stun);
+        let left = left.using(turns[0]).using(turns[1]);
+        let right = world.host().behind(Nat::new(Depends::AddressAndPort, Depends::Address));
+        let call = world.call(left, right.using(stun)).tune_both(|config| {
+            config.ta = millis(5);
+            config.check_backoff = CheckBackoff::Rfc;
+        });
+        world.cut(left, right);
+        world.run_until(call.completed(), secs(8));
+        world.heal(left, right);
+        world.run_until(|| call.hops(left) == 0 && call.agree(), secs(8));
+    }
+}
+
+/// Where the chain is all that there is beside relays, direct pairs are sought in vain again and
+/// again: what that takes is little, and a check of the peer's casts no doubt on a relay.
+#[test]
+fn direct_pairs_are_sought_in_vain_at_little_cost() {
+    let world = World::new(seed!());
+    world.links(|link| link.delay = millis(103));
+    let turn = world.turn("192.0.2.1:3478");
+    let stun = world.stun("192.0.2.9:3478");
+    let sides = [Depends::Independent, Depends::Address].map(|filtering| {
+        world.host().behind(Nat::new(Depends::AddressAndPort, filtering)).using(stun).using(turn)
+    });
+    let call = world.call(sides[0], sides[1]).without_restarts();
+    world.run_until(call.completed(), secs(5));
+    world.run_for(secs(60));
+    let before = sides.map(|side| side.packets());
+    world.run_for(secs(300));
+    for side in [0, 1] {
+        let packets = (sides[side].packets() - before[side]) / 5;
+        assert!(packets <= 100, "{packets} packets in a minute");
     }
 }
 
