@@ -20,6 +20,9 @@ use super::session::{Checklist, ChecklistState, Session};
 /// most, unless many packets are lost or the peer has other plans.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long a pair without an answer keeps another of its foundation and component frozen.
+const THAW: Duration = Duration::from_secs(1);
+
 /// Why a pair is checked next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
@@ -314,7 +317,8 @@ impl Session {
         if checklist.state != ChecklistState::Running || again.is_some() && !checklist.again_last {
             return again;
         }
-        self.ordinary_of(checklist, rests).map(|id| (id, Cause::Ordinary)).or(again)
+        let ordinary = self.ordinary_of(checklist, rests, at, core);
+        ordinary.map(|id| (id, Cause::Ordinary)).or(again)
     }
 
     /// Tells the pairs that rest: where a pair works, those that are no better wait for its
@@ -347,16 +351,21 @@ impl Session {
         Some((class, valid().map(|(_, since)| since).min()? + REST))
     }
 
-    /// When pairs end their rest, if nothing but these is to be checked.
+    /// When pairs end their rest, or thaw, if nothing but these is to be checked.
     pub(super) fn rest_ends(&self, core: &Core) -> Option<Instant> {
         let ends = self.components.iter().filter_map(|component| self.rest_of(component.id, core));
-        ends.map(|(_, until)| until).filter(|until| self.has_next(*until, core)).min()
+        let ends = ends.map(|(_, until)| until);
+        let frozen = self.pairs.iter().filter(|(_, pair)| pair.state == PairState::Frozen);
+        let thaws = frozen.filter_map(|(_, pair)| self.thaws_at(pair, core)).min();
+        ends.chain(thaws).filter(|until| self.has_next(*until, core)).min()
     }
 
     fn ordinary_of(
         &self,
         checklist: &Checklist,
         rests: impl Fn(Option<&Pair>) -> bool,
+        at: Instant,
+        core: &Core,
     ) -> Option<PairId> {
         let in_state = |state: PairState| {
             let rests = &rests;
@@ -368,12 +377,33 @@ impl Session {
         if let Some(waiting) = checklist.order.iter().find(in_state(PairState::Waiting)) {
             return Some(*waiting);
         }
-        checklist
-            .order
-            .iter()
-            .filter(in_state(PairState::Frozen))
-            .find(|id| self.pairs.get(**id).is_some_and(|pair| !self.is_busy(pair.foundation)))
-            .copied()
+        let frozen = |may: &dyn Fn(&Pair) -> bool| {
+            let mut frozen = checklist.order.iter().filter(in_state(PairState::Frozen));
+            frozen.find(|id| self.pairs.get(**id).is_some_and(may)).copied()
+        };
+        let thawed = |pair: &Pair| self.thaws_at(pair, core).is_some_and(|thaws| at >= thaws);
+        frozen(&|pair| !self.is_busy(pair.foundation)).or_else(|| frozen(&thawed))
+    }
+
+    /// When a frozen pair is checked, if nothing else is, though those of its foundation have no
+    /// answer yet: all of these are of its component, so that it may stand for a candidate that is
+    /// no more. By the letter it never is.
+    fn thaws_at(&self, frozen: &Pair, core: &Core) -> Option<Instant> {
+        match core.config.check_backoff {
+            CheckBackoff::Rfc => return None,
+            CheckBackoff::Evidence { .. } => {}
+        }
+        let mut at = Instant::ZERO;
+        for (_, pair) in self.pairs.iter().filter(|(_, p)| p.foundation == frozen.foundation) {
+            match pair.state {
+                PairState::InProgress { since } if pair.component == frozen.component => {
+                    at = at.max(since + THAW);
+                }
+                PairState::Waiting | PairState::InProgress { .. } => return None,
+                PairState::Frozen | PairState::Succeeded | PairState::Failed(_) => {}
+            }
+        }
+        Some(at)
     }
 
     fn is_busy(&self, foundation: PairFoundation) -> bool {

@@ -17,6 +17,10 @@ use super::{Context, Core};
 /// How long a nomination is repeated when another pair could be nominated in its place.
 const NOMINATION_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a pair over a relay waits at most, where it is nominated for good, for better ones that
+/// may come.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// How long after a selection the nominations of a peer that nominates every pair count by
 /// priority; later ones are deliberate, and the newest counts.
 const SETTLING: Duration = Duration::from_secs(3);
@@ -107,13 +111,13 @@ impl Session {
         if component.concluded && self.is_ready(best_id) {
             return Some(valid.since);
         }
-        let better_open = self.pairs.iter().any(|(_, pair)| {
-            pair.component == id && pair.state.is_open() && pair.class < best.class
-        });
-        if !better_open && !self.may_be_relayed(best) {
+        let settings = &core.config.nomination;
+        if best.class.relays > 0 && !self.renomination {
+            return Some(self.final_time(best, valid.since, settings.relay_wait));
+        }
+        if !self.better_open(best).any(|_| true) && !self.may_be_relayed(best) {
             return Some(valid.since);
         }
-        let settings = &core.config.nomination;
         let wait = if best.class.relays > 0 || self.may_be_relayed(best) {
             settings.relay_wait
         } else {
@@ -121,6 +125,37 @@ impl Session {
             rtt.max(settings.direct_wait)
         };
         Some(valid.since + wait)
+    }
+
+    /// The pairs of a better class that are still to be decided.
+    fn better_open<'s>(&'s self, best: &'s Pair) -> impl Iterator<Item = &'s Pair> {
+        let better = |pair: &&Pair| {
+            pair.component == best.component && pair.state.is_open() && pair.class < best.class
+        };
+        self.pairs.iter().map(|(_, pair)| pair).filter(better)
+    }
+
+    /// When a pair over a relay that is valid since `since` is nominated for good: the better ones
+    /// had `wait` since then and since they were first checked, and so had those that the peer's
+    /// checks tell of since these began. Before its first one the peer could follow no nomination.
+    fn final_time(&self, best: &Pair, since: Instant, wait: Duration) -> Instant {
+        let asked = match self.remote_lite {
+            true => Some(Instant::ZERO),
+            false => self.known_to_peer,
+        };
+        let open = self.better_open(best).any(|_| true) || self.may_be_relayed(best);
+        let valid = Some(if open { since } else { Instant::ZERO });
+        let checked = self.better_open(best).map(|pair| match pair.state {
+            PairState::InProgress { since } => Some(since),
+            PairState::Frozen
+            | PairState::Waiting
+            | PairState::Succeeded
+            | PairState::Failed(_) => None,
+        });
+        let begun: Option<Vec<Instant>> = checked.chain([asked, valid]).collect();
+        let rtt = best.counters.current_round_trip_time.unwrap_or_default();
+        let ripe = begun.and_then(|begun| begun.into_iter().max()).map(|at| at + wait.max(rtt));
+        ripe.map_or(since + LAST_WORD, |at| at.clamp(since, since + LAST_WORD))
     }
 
     /// The selected pair, if it answers and the peer may have left it for another.

@@ -61,7 +61,7 @@ impl Session {
         if current.is_none() {
             return self.remember(&request, ufrag, core);
         }
-        self.known_to_peer = true;
+        self.known_to_peer.get_or_insert(cx.now);
         if self.retired {
             return self.answer_retired(&request, core, cx);
         }
@@ -206,7 +206,7 @@ impl Session {
             if !ours {
                 continue;
             }
-            self.known_to_peer = true;
+            self.known_to_peer.get_or_insert(cx.now);
             let request = Request {
                 base: early.base,
                 component,

@@ -201,7 +201,7 @@ impl Agent {
         }
         // A peer that never had the credentials of before sees no restart, and keeps its own.
         let before = self.session.streams.iter().find_map(|stream| stream.remote.as_ref());
-        let before = before.filter(|_| self.session.known_to_peer);
+        let before = before.filter(|_| self.session.known_to_peer.is_some());
         let before = before.map(|remote| remote.ufrag.clone()).or(self.outdated.take());
         self.new_generation(cx);
         self.outdated = before;

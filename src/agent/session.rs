@@ -165,8 +165,8 @@ pub(super) struct Session {
     /// every pair at once.
     pub(super) remote_regular: bool,
     pub(super) remote_lite: bool,
-    /// Whether the peer has checked us in its generation of now, and so has our credentials.
-    pub(super) known_to_peer: bool,
+    /// Since when the peer checks us in its generation of now, and so has our credentials.
+    pub(super) known_to_peer: Option<Instant>,
     pub(super) lite_choice: LiteChoice,
     pub(super) nominations: u32,
     pub(super) unverified_packets: u16,
@@ -232,7 +232,7 @@ impl Session {
             renomination: false,
             remote_regular: false,
             remote_lite: false,
-            known_to_peer: false,
+            known_to_peer: None,
             lite_choice: LiteChoice::default(),
             nominations: 0,
             unverified_packets: 0,

@@ -169,10 +169,13 @@ fn a_direct_pair_waits_one_round_trip_and_at_least_fifty_milliseconds_for_a_bett
 fn a_relay_waits_half_a_second_for_a_direct_pair() {
     let mut world = World::new();
     let left = world.party(letter(Role::Controlling), &["192.0.2.1:1000"]);
-    let hand = Hand::new(&world, left, "198.51.100.1:9");
+    let mut hand = Hand::new(&world, left, "198.51.100.1:9");
     world.respond(hand.address, hand.answering());
     let candidates = [host("192.0.2.2:2000", 1), relayed("198.51.100.1:9")];
     world.set_remote(left, &hand.description(&candidates));
+    // Before its first check the peer could follow no nomination.
+    let check = hand.check();
+    world.inject(hand.address, addr("192.0.2.1:1000"), check);
     world.reach(left, AgentState::Completed, ms(5_000));
     let relay = addr("198.51.100.1:9");
     let checks = world.requests_from("192.0.2.1:1000");

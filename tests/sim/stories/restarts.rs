@@ -1,11 +1,12 @@
 //! Restarts: the old path carries data until the new one can.
 
 use floe::Event;
+use floe::config::{CheckBackoff, Role};
 
 use crate::world::call::Call;
 use crate::world::host::Host;
-use crate::world::nat::Nat;
-use crate::world::{Fate, World, millis, secs};
+use crate::world::nat::{Depends, Nat, Reboot};
+use crate::world::{Fate, Seed, World, millis, secs};
 
 /// Both sides talk while `disturb` happens; then every datagram sent must have arrived.
 fn nothing_is_lost(world: &World, call: Call<'_>, disturb: impl Fn(Host<'_>)) {
@@ -146,4 +147,74 @@ fn a_host_on_two_networks_has_a_second_way() {
     call.send(left, b"\x80over the other").unwrap();
     world.run_for(millis(25));
     assert_eq!(call.heard(right), 1);
+}
+
+/// The candidates of before are signalled at once with a restart: one that is no more keeps the one
+/// in its place, which has its foundation, from being checked for no more than a second.
+#[test]
+fn after_a_reboot_of_a_nat_a_restart_finds_the_direct_path() {
+    for old in [0, 1] {
+        let world = World::new(seed!());
+        let turn = world.turn("192.0.2.1:3478");
+        let stun = world.stun("192.0.2.9:3478");
+        let left = world.host().behind(Nat::SYMMETRIC).using(turn).using(stun);
+        let right = world.host().behind(Nat::ADDRESS_RESTRICTED).using(turn).using(stun);
+        let call = world.call(left, right);
+        let call = call.tune([left, right][old], |config| config.nomination.renomination = false);
+        world.run_until(call.completed(), secs(5));
+        right.reboot_nats();
+        call.restart(left);
+        world.run_for(secs(8));
+        assert!(call.completed()() && call.agree(), "{}, {}", call.pair(left), call.pair(right));
+        assert_eq!(call.hops(left), 0, "{}", call.pair(left));
+    }
+}
+
+/// The relay of before works before the answer has come: a pair over it is not nominated for good
+/// while the other side has checked nothing yet.
+#[test]
+fn no_relay_is_nominated_for_good_before_the_peer_begins() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let nat = Nat::new(Depends::AddressAndPort, Depends::Independent);
+    let left = world.host().behind(nat).using(turn);
+    let right = world.host();
+    let call = world.call(left, right).vanilla().signalling(millis(900));
+    let call = call.role(left, Role::Controlled).role(right, Role::Controlling);
+    let call = call.tune(right, |config| config.nomination.renomination = false);
+    world.cut(left, right);
+    world.run_until(call.completed(), secs(8));
+    assert_eq!(call.hops(left), 1, "{}", call.pair(left));
+    world.heal(left, right);
+    call.restart(left);
+    world.run_for(secs(10));
+    assert!(call.completed()() && call.agree());
+    assert_eq!(call.hops(left), 0, "{}", call.pair(left));
+}
+
+/// With a long Ta it takes a while to check all pairs over one relay; one over two, which happens
+/// to be checked first, waits for them where it would be nominated for good.
+#[test]
+fn a_pair_over_two_relays_waits_for_one_over_one() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        world.links(|link| link.delay = millis(89));
+        let turn = world.turn("192.0.2.1:3478");
+        let stun = world.stun("192.0.2.9:3478");
+        let sides = [0, 1].map(|_| world.host().behind(Nat::SYMMETRIC).using(turn).using(stun));
+        let call = world.call(sides[0], sides[1]).vanilla().signalling(millis(1_500));
+        let call = call.tune_both(|config| config.check_backoff = CheckBackoff::Rfc);
+        let call = call.tune(sides[0], |config| {
+            config.nomination.renomination = false;
+            config.ta = millis(300);
+        });
+        world.run_until(call.completed(), secs(10));
+        // No relay knows the new address, but each knows the other one.
+        sides[1].nats_reboot(Reboot::NewAddress);
+        call.restart(sides[0]);
+        world.run_for(secs(15));
+        assert!(call.completed()() && call.agree());
+        assert_eq!(call.hops(sides[0]), 1, "{}", call.pair(sides[0]));
+    }
 }
