@@ -177,6 +177,7 @@ impl Session {
         }
         if !under_way {
             self.fail_pair(id, PairFailure::Budget, core);
+            self.refused = true;
         } else if let Some(pair) = self.pairs.get_mut(id).filter(|pair| pair.state.is_open()) {
             pair.state = PairState::InProgress { since: now };
         }

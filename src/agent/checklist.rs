@@ -403,7 +403,7 @@ impl Session {
                 PairState::Frozen | PairState::Succeeded | PairState::Failed(_) => {}
             }
         }
-        Some(at)
+        (at > Instant::ZERO).then_some(at)
     }
 
     fn is_busy(&self, foundation: PairFoundation) -> bool {

@@ -574,7 +574,7 @@ impl Agent {
     /// Encodes the next packet that is due.
     pub(crate) fn poll_transmit(
         &mut self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         may_start: bool,
         buf: &mut [u8],
     ) -> Option<Outgoing> {
@@ -583,7 +583,16 @@ impl Agent {
         {
             return Some(outgoing);
         }
-        self.session.poll_transmit(&mut self.core, cx, may_start, buf)
+        loop {
+            let outgoing = self.session.poll_transmit(&mut self.core, cx, may_start, buf);
+            let refused = core::mem::take(&mut self.session.refused);
+            if refused {
+                self.settle(cx);
+            }
+            if outgoing.is_some() || !refused {
+                return outgoing;
+            }
+        }
     }
 
     /// Whether a packet other than a new check is due.

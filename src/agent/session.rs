@@ -177,6 +177,8 @@ pub(super) struct Session {
     pub(super) next_seek: Instant,
     /// How often they were.
     pub(super) sought: u8,
+    /// A pair failed when its check was to be sent.
+    pub(super) refused: bool,
     /// A newer generation has taken over; only the selected pairs live on.
     pub(super) retired: bool,
     /// Whether there are pairs over relays that the endpoint has not asked for.
@@ -240,6 +242,7 @@ impl Session {
             free_at: None,
             next_seek: Instant::MAX,
             sought: 0,
+            refused: false,
             retired: false,
             new_relayed: false,
         }

@@ -1,8 +1,11 @@
 //! Consent: who stops answering is not sent anything any more.
 
+use core::cell::RefCell;
+use std::collections::BTreeSet;
+
 use floe::AgentState::{Disconnected, Failed};
-use floe::ComponentId;
 use floe::config::BackupPolicy;
+use floe::ComponentId;
 use floe::config::CheckBackoff;
 use floe::event::RestartReason;
 
@@ -266,4 +269,30 @@ fn on_a_long_path_consent_takes_no_more_checks_than_on_a_short_one() {
     });
     // A check in 4 s at the most, and an answer to one.
     assert!(packets.iter().all(|count| *count <= 60), "{packets:?}");
+}
+
+/// Nominations are not answered for long, and nor are many consent checks: these make room for one
+/// another, and the nominations are sent again.
+#[test]
+fn a_nomination_outlives_the_consent_checks_that_nobody_answers() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_streams(&[2]), world.host().with_streams(&[2]));
+    let call = world.call(left, right).tune_both(|config| config.streams = vec![2]);
+    let call = call.without_restarts().tune(left, |config| {
+        config.check_backoff = CheckBackoff::Rfc;
+        config.limits.pairs = 2;
+    });
+    let (from, nominations) = (Node::from(left), RefCell::new(BTreeSet::new()));
+    world.intercept(move |now, packet| {
+        let Some((kind, id)) = wire::binding(&packet.octets) else { return Fate::Pass };
+        if wire::attribute(&packet.octets, wire::USE_CANDIDATE).is_some() {
+            nominations.borrow_mut().insert(id);
+        }
+        let answers = kind == Kind::Success && packet.sender != from;
+        let missing = now >= BEGINNING + secs(1) || nominations.borrow().contains(&id);
+        let lost = answers && missing && now < BEGINNING + secs(20);
+        if lost { Fate::Drop } else { Fate::Pass }
+    });
+    world.run_until(call.completed(), secs(40));
+    assert!(call.agree());
 }
