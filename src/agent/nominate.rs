@@ -112,7 +112,7 @@ impl Session {
             return Some(valid.since);
         }
         let settings = &core.config.nomination;
-        if best.class.relays > 0 && !self.renomination {
+        if best.class.relays > 0 && !self.renomination && self.nominations == 0 {
             return Some(self.final_time(best, valid.since, settings.relay_wait));
         }
         if !self.better_open(best).any(|_| true) && !self.may_be_relayed(best) {

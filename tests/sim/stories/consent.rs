@@ -4,8 +4,8 @@ use core::cell::RefCell;
 use std::collections::BTreeSet;
 
 use floe::AgentState::{Disconnected, Failed};
-use floe::config::BackupPolicy;
 use floe::ComponentId;
+use floe::config::BackupPolicy;
 use floe::config::CheckBackoff;
 use floe::event::RestartReason;
 
