@@ -55,6 +55,7 @@ impl Session {
         if let Some(component) = self.component_mut(component) {
             component.nominating = Some(id);
             component.nominating_since = cx.now;
+            component.tried = true;
         }
         self.nominations = self.nominations.saturating_add(1);
         self.trigger(id);
@@ -112,7 +113,7 @@ impl Session {
             return Some(valid.since);
         }
         let settings = &core.config.nomination;
-        if best.class.relays > 0 && !self.renomination && self.nominations == 0 {
+        if best.class.relays > 0 && !self.renomination && !component.tried {
             return Some(self.final_time(best, valid.since, settings.relay_wait));
         }
         if !self.better_open(best).any(|_| true) && !self.may_be_relayed(best) {

@@ -79,6 +79,8 @@ pub(super) struct Component {
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
     pub(super) nominating_since: Instant,
+    /// Whether any pair was nominated in this generation, answered or not.
+    pub(super) tried: bool,
     /// A nomination was given up that the peer may have followed: what is selected is nominated
     /// again.
     pub(super) nomination_open: bool,
@@ -200,6 +202,7 @@ impl Session {
                     selected_since: now,
                     nominating: None,
                     nominating_since: now,
+                    tried: false,
                     nomination_open: false,
                     concluded: false,
                     newest: None,

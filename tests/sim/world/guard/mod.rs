@@ -203,7 +203,7 @@ impl Guard {
                 }
                 if nominates && wire::attribute(octets, config.nomination.attribute).is_none() {
                     let component = self.components[&path.socket];
-                    self.nominations.nominates(generation, component, path);
+                    self.nominations.nominates(now, generation, component, path);
                 }
             }
             None => self.pace.starts(now),
@@ -281,7 +281,7 @@ impl Guard {
             if asked.nominates
                 && let Some(component) = self.components.get(&path.socket)
             {
-                self.nominations.is_confirmed(ours, *component, path);
+                self.nominations.is_confirmed(now, ours, *component, path);
             }
         }
     }
