@@ -134,7 +134,7 @@ impl Session {
         // then this one is sent once.
         let steady = match core.config.check_backoff {
             CheckBackoff::Evidence { interval } if self.has_evidence(id) => {
-                Some(interval.max(self.ta))
+                Some(self.slowed(interval.max(self.ta), id))
             }
             CheckBackoff::Evidence { .. } | CheckBackoff::Rfc => None,
         };
@@ -165,6 +165,13 @@ impl Session {
         }
         self.note_sent(id, cx.now);
         Some(self.launch(check, len, core))
+    }
+
+    /// The steady pace halves with each eight checks that wait for their answers: on a path whose
+    /// queue is longer than that these would lengthen it, and be forgotten before they are answered.
+    fn slowed(&self, interval: Duration, id: PairId) -> Duration {
+        let waiting = self.checks.iter().filter(|check| check.pair == id).count();
+        interval.saturating_mul(1 << (waiting / (CHECKS_PER_PAIR / 2)).min(2))
     }
 
     /// No more may be sent for a pair; what was sent may still be answered.
@@ -198,15 +205,16 @@ impl Session {
         let crowded = of_pair >= CHECKS_PER_PAIR;
         let limit = usize::from(core.config.limits.pairs) + CHECKS_SPARE;
         // Every pair keeps one of each kind: the end of the last that nominates it, or asks whether
-        // it works, judges it.
+        // it works, judges it. Those that nominate are the last to make room.
         let spare = |(at, known): &(usize, &Check)| {
             (!crowded || known.pair == check.pair)
                 && self.checks.iter().skip(at + 1).any(|later| alike(later, known))
         };
         let full = crowded || self.checks.len() >= limit;
-        let victim = self.checks.iter().enumerate().find(|known| full && spare(known));
-        let victim = victim.map(|(at, _)| at);
-        if let Some(victim) = victim {
+        let mut spares = self.checks.iter().enumerate().filter(|known| full && spare(known));
+        let victim =
+            spares.clone().find(|(_, known)| !matches!(known.kind, CheckKind::Nomination(_)));
+        if let Some((victim, _)) = victim.or_else(|| spares.next()) {
             core.ended.push(self.checks.remove(victim).id);
         }
         self.checks.push(check);

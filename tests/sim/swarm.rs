@@ -166,7 +166,6 @@ fn told(seed: u64, scenario: &Scenario, violation: &Violation) -> String {
 /// Plays the seeds with a few threads, and tells of the first that fail.
 fn swarm(first: u64, count: u64, threads: usize) {
     let started = Instant::now();
-    let open = open_seeds();
     let next = AtomicU64::new(first);
     let stop = AtomicBool::new(false);
     let failures = Mutex::new(BTreeMap::new());
@@ -186,8 +185,7 @@ fn swarm(first: u64, count: u64, threads: usize) {
                         Err(violation) => {
                             let mut failures = failures.lock().unwrap();
                             failures.insert(seed, violation);
-                            let unknown = failures.keys().filter(|seed| !open.contains_key(seed));
-                            let over = unknown.count() >= failures_allowed();
+                            let over = failures.len() >= failures_allowed();
                             stop.store(over, Ordering::Relaxed);
                         }
                     }
@@ -196,14 +194,7 @@ fn swarm(first: u64, count: u64, threads: usize) {
         }
     });
     eprint!("{}", tally.into_inner().unwrap().text(started.elapsed(), threads));
-    let mut failures = failures.into_inner().unwrap();
-    for (seed, why) in open.range(first..first + count) {
-        match failures.remove(seed) {
-            Some(violation) => eprintln!("OPEN {seed}: {violation} ({why})"),
-            None if stop.load(Ordering::Relaxed) => {}
-            None => eprintln!("seed {seed} holds now: take it off open_seeds.txt ({why})"),
-        }
-    }
+    let failures = failures.into_inner().unwrap();
     for (seed, violation) in &failures {
         eprintln!("{seed}: {violation}");
     }
@@ -211,16 +202,6 @@ fn swarm(first: u64, count: u64, threads: usize) {
         eprintln!("\n{}", told(*seed, &Scenario::of_seed(*seed), violation));
     }
     assert!(failures.is_empty(), "{} scenarios broke a promise", failures.len());
-}
-
-/// The seeds that are known to break a promise still, each with the reason as far as it is known.
-fn open_seeds() -> BTreeMap<u64, &'static str> {
-    let lines = include_str!("open_seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    let seed = |line: &'static str| {
-        let (seed, why) = line.split_once(' ').expect("a seed, and why it is open");
-        (seed.parse().expect("a seed"), why)
-    };
-    lines.map(seed).collect()
 }
 
 /// How many failures end the swarm: with `SWARM_ALL` none does.
