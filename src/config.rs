@@ -61,10 +61,14 @@ pub enum CandidatePolicy {
 /// How checks are repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CheckBackoff {
-    /// The letter of RFC 8445 §14.3 and RFC 8489 §6.2.1: retransmissions with doubling intervals.
+    /// The letter of RFC 8445 §14.3 and RFC 8489 §6.2.1: retransmissions with doubling intervals,
+    /// and a pair is frozen for as long as another of its foundation is checked.
     Rfc,
     /// The same toward a silent address. An address that sent an authenticated packet in this
-    /// generation gets a fresh transaction at this steady interval until the pair is decided.
+    /// generation gets a fresh transaction at this steady interval until the pair is decided, and at
+    /// twice the interval while eight of these wait for their answers. Pairs that are no better
+    /// than one that works rest for a second, and one without an answer keeps others of its
+    /// foundation frozen for 1 to 3 s.
     Evidence {
         /// Time between the transactions, at least Ta.
         interval: Duration,
@@ -99,7 +103,9 @@ pub enum BackupPolicy {
 
 /// When the controlling agent nominates a valid pair. [RFC 8445 §8.1.1]
 ///
-/// At once if no better class of pair is still possible.
+/// At once if no better class of pair is still possible. Where the peer does not know renomination a
+/// pair over a relay is nominated for good: it waits for the peer's first check too, no longer than
+/// `relay_wait`, and for better pairs until these had `relay_wait` each, 5 s at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Nomination {

@@ -21,10 +21,11 @@ use super::pair::{PairId, PairState, Valid};
 use super::session::{Check, CheckKind, Session};
 use super::{Context, Core, Outgoing};
 
-/// Unanswered transactions that one pair keeps; with a fresh one every 150 ms they cover a round
-/// trip of 2.4 s.
+/// Unanswered transactions that one pair keeps; with a fresh one every 150 ms, and every 300 ms once
+/// there are eight, they cover a round trip of 3.6 s.
 const CHECKS_PER_PAIR: usize = 16;
-/// Unanswered transactions beyond the number of pairs that an agent keeps.
+/// Unanswered transactions beyond the number of pairs that an agent keeps, while any pair has more
+/// than one of a kind.
 const CHECKS_SPARE: usize = 16;
 /// Answers in a row that say the peer has our role, and that have a pair checked anew. One is
 /// enough to end a conflict; who goes on claiming one would have us check for ever.
@@ -167,11 +168,11 @@ impl Session {
         Some(self.launch(check, len, core))
     }
 
-    /// The steady pace halves with each eight checks that wait for their answers: on a path whose
-    /// queue is longer than that these would lengthen it, and be forgotten before they are answered.
+    /// The steady pace halves where many checks wait for their answers: on a path with so long a
+    /// queue these would lengthen it, and be forgotten before they are answered.
     fn slowed(&self, interval: Duration, id: PairId) -> Duration {
         let waiting = self.checks.iter().filter(|check| check.pair == id).count();
-        interval.saturating_mul(1 << (waiting / (CHECKS_PER_PAIR / 2)).min(2))
+        if waiting < CHECKS_PER_PAIR / 2 { interval } else { interval.saturating_mul(2) }
     }
 
     /// No more may be sent for a pair; what was sent may still be answered.

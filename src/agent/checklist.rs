@@ -356,7 +356,9 @@ impl Session {
         let ends = self.components.iter().filter_map(|component| self.rest_of(component.id, core));
         let ends = ends.map(|(_, until)| until);
         let frozen = self.pairs.iter().filter(|(_, pair)| pair.state == PairState::Frozen);
-        let thaws = frozen.filter_map(|(_, pair)| self.thaws_at(pair, core)).min();
+        let mut thaws: Vec<_> = frozen.filter_map(|(_, pair)| self.thaws_at(pair, core)).collect();
+        thaws.sort_unstable();
+        thaws.dedup();
         ends.chain(thaws).filter(|until| self.has_next(*until, core)).min()
     }
 
@@ -381,7 +383,9 @@ impl Session {
             let mut frozen = checklist.order.iter().filter(in_state(PairState::Frozen));
             frozen.find(|id| self.pairs.get(**id).is_some_and(may)).copied()
         };
-        let thawed = |pair: &Pair| self.thaws_at(pair, core).is_some_and(|thaws| at >= thaws);
+        let thawed = |pair: &Pair| {
+            at > Instant::ZERO && self.thaws_at(pair, core).is_some_and(|thaws| at >= thaws)
+        };
         frozen(&|pair| !self.is_busy(pair.foundation)).or_else(|| frozen(&thawed))
     }
 

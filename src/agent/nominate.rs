@@ -113,10 +113,14 @@ impl Session {
             return Some(valid.since);
         }
         let settings = &core.config.nomination;
+        let best_possible = !self.better_open(best).any(|_| true) && !self.may_be_relayed(best);
         if best.class.relays > 0 && !self.renomination && !component.tried {
-            return Some(self.final_time(best, valid.since, settings.relay_wait));
+            return Some(match best_possible {
+                true => self.first_check(valid.since, settings.relay_wait),
+                false => self.final_time(best, settings.relay_wait),
+            });
         }
-        if !self.better_open(best).any(|_| true) && !self.may_be_relayed(best) {
+        if best_possible {
             return Some(valid.since);
         }
         let wait = if best.class.relays > 0 || self.may_be_relayed(best) {
@@ -136,24 +140,36 @@ impl Session {
         self.pairs.iter().map(|(_, pair)| pair).filter(better)
     }
 
-    /// When a pair over a relay that is valid since `since` is nominated for good: the better ones
-    /// had `wait` since then and since they were first checked, and so had those that the peer's
-    /// checks tell of since these began. Before its first one the peer could follow no nomination.
-    fn final_time(&self, best: &Pair, since: Instant, wait: Duration) -> Instant {
-        let asked = match self.remote_lite {
-            true => Some(Instant::ZERO),
-            false => self.known_to_peer,
-        };
-        let open = self.better_open(best).any(|_| true) || self.may_be_relayed(best);
-        let valid = Some(if open { since } else { Instant::ZERO });
+    /// When the peer checks us, which may tell of a better pair, if the best one that is known is
+    /// valid since `since`; it is not waited for longer than `wait`.
+    fn first_check(&self, since: Instant, wait: Duration) -> Instant {
+        let asked = if self.remote_lite { Some(Instant::ZERO) } else { self.known_to_peer };
+        asked.map_or(since + wait, |asked| asked.clamp(since, since + wait))
+    }
+
+    /// When a pair over a relay is nominated for good: the better ones had `wait` since one over a
+    /// relay was valid and since they were first checked, and so had those that the peer's checks
+    /// tell of since these began. A frozen one had it with one of another component that keeps it
+    /// so; one of its own does that no longer than a while.
+    fn final_time(&self, best: &Pair, wait: Duration) -> Instant {
+        let valid = |pair: &Pair| pair.valid.as_ref().map(|valid| valid.since);
+        let since = self.valid_pairs(best.component).filter_map(|(_, pair)| valid(pair)).min();
+        let since = since.unwrap_or(Instant::ZERO);
+        let asked = if self.remote_lite { Some(Instant::ZERO) } else { self.known_to_peer };
         let checked = self.better_open(best).map(|pair| match pair.state {
             PairState::InProgress { since } => Some(since),
-            PairState::Frozen
-            | PairState::Waiting
-            | PairState::Succeeded
-            | PairState::Failed(_) => None,
+            PairState::Frozen => self.pairs.iter().find_map(|(_, busy)| {
+                let other = busy.component != pair.component;
+                match busy.state {
+                    PairState::InProgress { since } if busy.foundation == pair.foundation => {
+                        other.then_some(since)
+                    }
+                    _ => None,
+                }
+            }),
+            PairState::Waiting | PairState::Succeeded | PairState::Failed(_) => None,
         });
-        let begun: Option<Vec<Instant>> = checked.chain([asked, valid]).collect();
+        let begun: Option<Vec<Instant>> = checked.chain([asked, Some(since)]).collect();
         let rtt = best.counters.current_round_trip_time.unwrap_or_default();
         let ripe = begun.and_then(|begun| begun.into_iter().max()).map(|at| at + wait.max(rtt));
         ripe.map_or(since + LAST_WORD, |at| at.clamp(since, since + LAST_WORD))
@@ -259,9 +275,10 @@ impl Session {
         if component.selected == Some(id) {
             let known = component.newest.unwrap_or(nominated);
             let value = nominated.value.max(known.value);
+            let since = nominated.since.max(known.since);
             let id = component.id;
             if let Some(component) = self.component_mut(id) {
-                component.newest = Some(Nominated { value, ..known });
+                component.newest = Some(Nominated { value, since });
             }
             return;
         }
@@ -457,6 +474,10 @@ impl Session {
             return;
         }
         let Some(stream) = self.streams.get_mut(usize::from(component.stream())) else { return };
+        // What has failed waits for a restart, or for a check of the peer's.
+        if stream.checklist.state == ChecklistState::Failed {
+            return;
+        }
         stream.checklist.state = ChecklistState::Running;
         self.free_at = None;
         let selected = self.component(component).and_then(|component| component.selected);

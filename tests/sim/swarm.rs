@@ -21,6 +21,7 @@ use tracing::{Level, Metadata, Subscriber, span, subscriber};
 
 use crate::oracle::Class;
 use crate::scenario::{Report, Scenario, Step, Verb, Violation, follow, shrink};
+use crate::world::rng::hash;
 use crate::world::{Seed, millis};
 
 /// Scenarios of an ordinary `cargo test`.
@@ -104,6 +105,8 @@ struct Tally {
     connected: BTreeMap<Class, Vec<Duration>>,
     worst: Option<(Duration, u64)>,
     slowest: Option<(Duration, u64)>,
+    /// Of all that happened in all of them, in whatever order they were played.
+    traces: u64,
 }
 
 impl Tally {
@@ -116,6 +119,8 @@ impl Tally {
             self.worst = self.worst.max(Some((connected, seed)));
         }
         self.slowest = self.slowest.max(Some((took, seed)));
+        let run = [seed.to_be_bytes(), report.trace.to_be_bytes()].concat();
+        self.traces = self.traces.wrapping_add(hash(&run));
     }
 
     fn text(&mut self, took: Duration, threads: usize) -> String {
@@ -146,6 +151,7 @@ impl Tally {
             write!(text, "longest to connect {worst:?} (seed {seed}); ").unwrap();
             writeln!(text, "longest to play {slow:?} (seed {of})").unwrap();
         }
+        writeln!(text, "traces {:016x}", self.traces).unwrap();
         text
     }
 }
