@@ -344,9 +344,11 @@ impl Session {
             if selected.is_none_or(|selected| pair.class.relays >= selected.class.relays) {
                 continue;
             }
+            let gone = core.local.base(pair.base).is_none_or(|base| !base.usable);
             let lost = matches!(pair.state, PairState::Failed(PairFailure::ConsentLost));
             if let PairState::Failed(_) = pair.state
                 && !lost
+                && !gone
                 && let Some(pair) = self.pairs.get_mut(id)
             {
                 pair.state = PairState::Waiting;

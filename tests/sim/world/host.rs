@@ -267,7 +267,9 @@ impl Inner {
             }
             return;
         }
-        assert!(h.bound.contains_key(&from), "host {host} sends from a socket that is gone");
+        let to = transmit.to;
+        let bound = h.bound.contains_key(&from);
+        assert!(bound, "host {host} sends from {from} to {to}, and that socket is gone");
         let packet = Packet {
             from,
             to: transmit.to,
