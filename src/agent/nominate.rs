@@ -158,14 +158,15 @@ impl Session {
         let asked = if self.remote_lite { Some(Instant::ZERO) } else { self.known_to_peer };
         let checked = self.better_open(best).map(|pair| match pair.state {
             PairState::InProgress { since } => Some(since),
-            PairState::Frozen => self.pairs.iter().find_map(|(_, busy)| {
-                let other = busy.component != pair.component;
-                match busy.state {
-                    PairState::InProgress { since } if busy.foundation == pair.foundation => {
-                        other.then_some(since)
-                    }
-                    _ => None,
+            PairState::Frozen => self.pairs.iter().find_map(|(_, busy)| match busy.state {
+                PairState::InProgress { since } => {
+                    let other = busy.component != pair.component;
+                    (other && busy.foundation == pair.foundation).then_some(since)
                 }
+                PairState::Frozen
+                | PairState::Waiting
+                | PairState::Succeeded
+                | PairState::Failed(_) => None,
             }),
             PairState::Waiting | PairState::Succeeded | PairState::Failed(_) => None,
         });
