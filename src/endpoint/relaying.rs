@@ -226,9 +226,6 @@ impl Endpoint {
         let (server, socket, known) = (relay.server, relay.socket, relay.bases.clone());
         let gone = self.relays.take_allocation(index);
         self.remove_bases(gone);
-        for rival in self.relays.rivals(index) {
-            self.end_in_order(rival);
-        }
         if let Some(gathered) = self.note_mapping(index) {
             self.bring(gathered);
         }
@@ -239,6 +236,10 @@ impl Endpoint {
         }
         for slot in 0..self.slots.len() {
             self.offer_relay(index, slot);
+        }
+        // Not before: with the last of them a gathering may end, and what comes later is not told.
+        for rival in self.relays.rivals(index) {
+            self.end_in_order(rival);
         }
         self.relays.review = true;
         self.after_gathering();

@@ -188,6 +188,29 @@ fn the_first_allocation_of_a_group_ends_the_others() {
     assert_eq!(world.turns[0].allocations.len(), 0, "what came too late was given back");
 }
 
+/// Whoever was told that no more candidates come would never hear of it.
+#[test]
+fn the_first_allocation_of_a_group_is_told_before_the_end_of_gathering() {
+    for rivals in [Transport::Udp, Transport::Tcp] {
+        let mut world = world();
+        let servers = [
+            at(DEAD, rivals).in_group(1),
+            at(SERVER, Transport::Udp).in_group(1),
+            at(OTHER, rivals).in_group(1),
+        ];
+        let left = node(&mut world, &servers);
+        for (port, (_, id, ..)) in (7000..).zip(opens(&world)) {
+            world.connected(left.node, id, Ok(local(port))).expect("it is needed");
+        }
+        world.run_for(ms(5_000));
+        let told = world.events_of(left.node);
+        let place = |of: &dyn Fn(&Event) -> bool| told.iter().position(of).expect("it is told");
+        let candidate = place(&|event| matches!(event, Event::LocalCandidate { .. }));
+        let end = place(&|event| matches!(event, Event::GatheringComplete { .. }));
+        assert!(candidate < end, "{rivals}: {told:?}");
+    }
+}
+
 /// [rfc8489-6.2.2-4]
 #[test]
 fn a_connection_carries_an_allocation_and_is_closed_with_it() {
