@@ -21,6 +21,8 @@ const PERMISSION_MARGIN: Duration = Duration::from_secs(60);
 const CHANNEL_MARGIN: Duration = Duration::from_secs(60);
 /// By how much either is renewed earlier, at random.
 const MARGIN_JITTER: Duration = Duration::from_secs(30);
+/// How long after a request without an answer what still lives is asked for again.
+const RETRY: Duration = Duration::from_secs(20);
 /// Permissions that are due as soon as this are renewed with those that are due now.
 const BATCH_WINDOW: Duration = Duration::from_secs(30);
 /// The most addresses in one CreatePermission: what fits the least datagram that is assumed.
@@ -82,6 +84,14 @@ impl Grant {
         }
     }
 
+    /// A request had no answer: what the server still has is asked for again while it lives.
+    fn unanswered(self, now: Instant) -> Self {
+        match self {
+            Self::Renewing { expires } => Self::Granted { expires, renew_at: now + RETRY },
+            Self::Wanted | Self::Asked | Self::Granted { .. } => self,
+        }
+    }
+
     const fn expires(self) -> Option<Instant> {
         match self {
             Self::Wanted | Self::Asked => None,
@@ -92,11 +102,6 @@ impl Grant {
     /// Whether the server has it for sure.
     fn is_live(self, now: Instant) -> bool {
         self.expires().is_some_and(|expires| now < expires)
-    }
-
-    /// Whether the server has granted it, and was not asked again since.
-    fn is_settled(self, now: Instant) -> bool {
-        matches!(self, Self::Granted { .. }) && self.is_live(now)
     }
 
     /// Whether the server may have it. [rfc8656-12-4]
@@ -402,7 +407,8 @@ impl Peers {
         jitter: u64,
     ) -> bool {
         let Some(permission) = self.permission_mut(ip) else { return false };
-        if outcome == Outcome::Failed(PeerError::Timeout) && permission.grant.is_settled(now) {
+        if outcome == Outcome::Failed(PeerError::Timeout) && permission.grant.is_live(now) {
+            permission.grant = permission.grant.unanswered(now);
             return false;
         }
         match outcome {
@@ -448,8 +454,9 @@ impl Peers {
         jitter: u64,
     ) -> bool {
         let Some(channel) = self.channel_of(peer) else { return false };
-        let settled = channel.grant.is_some_and(|grant| grant.is_settled(now));
-        if outcome == Outcome::Failed(PeerError::Timeout) && settled {
+        let live = channel.grant.filter(|grant| grant.is_live(now));
+        if let (Outcome::Failed(PeerError::Timeout), Some(grant)) = (outcome, live) {
+            channel.grant = Some(grant.unanswered(now));
             return false;
         }
         channel.until = now + CHANNEL_LIFETIME + COOL_DOWN;

@@ -127,3 +127,46 @@ fn a_peer_that_the_server_is_silent_about_fails() {
     let failed = Event::PeerFailed { peer: addr("192.0.2.1:0"), error: PeerError::Timeout };
     assert_eq!(world.take_events(), [failed]);
 }
+
+/// What the server granted lives as long as it said, however often it is asked in vain to prolong it.
+#[test]
+fn a_renewal_that_is_lost_is_asked_again_while_the_grant_lives() {
+    let peer = addr("192.0.2.1:5000");
+    for method in [Method::CREATE_PERMISSION, Method::CHANNEL_BIND] {
+        let mut world = World::allocated();
+        let channel = method == Method::CHANNEL_BIND;
+        if channel {
+            world.client.bind_channel(world.now, peer).unwrap();
+        } else {
+            world.client.permit(world.now, peer.ip()).unwrap();
+        }
+        world.run(ms(1_000));
+        world.server.always = Some((method, Reply::Drop));
+        world.client.ask_again(world.now, peer);
+        world.run(ms(45_000));
+        assert_eq!(world.take_events(), []);
+        assert_eq!(world.client.framing(peer).unwrap().is_channel(), channel);
+        world.server.always = None;
+        world.run(ms(40_000));
+        let allocation = world.server.allocation.as_ref().unwrap();
+        let expires = if channel {
+            allocation.channels[&0x4000].1
+        } else {
+            allocation.permissions[&peer.ip()]
+        };
+        assert!(world.now + ms(250_000) < expires, "it was granted anew");
+    }
+}
+
+#[test]
+fn a_permission_that_is_not_prolonged_fails_when_it_ends() {
+    let mut world = World::allocated();
+    world.client.permit(world.now, ip(1)).unwrap();
+    world.run(ms(1_000));
+    world.server.always = Some((Method::CREATE_PERMISSION, Reply::Drop));
+    world.run(ms(295_000));
+    assert_eq!(world.take_events(), []);
+    world.run(ms(45_000));
+    let failed = Event::PeerFailed { peer: addr("192.0.2.1:0"), error: PeerError::Timeout };
+    assert_eq!(world.take_events(), [failed]);
+}
