@@ -116,6 +116,26 @@ fn a_clock_that_is_set_back_by_a_second_is_not_noticed() {
     assert_eq!(survives(seed!(), |left| left.sets_its_clock_back(secs(1)), 1), []);
 }
 
+/// Of two offers that cross one is ignored: no endpoint hears of the time that it came at.
+#[test]
+fn clocks_that_are_set_back_while_restarts_cross_keep_the_pace() {
+    let Seed(seed) = seed!();
+    for n in 0..8 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let call = world.call(world.host(), world.host()).signalling(millis(100));
+        world.run_until(call.completed(), secs(5));
+        for host in call.hosts() {
+            call.restart(host);
+        }
+        world.run_for(millis(110));
+        for host in call.hosts() {
+            host.sets_its_clock_back(millis(500));
+        }
+        world.run_until(call.completed(), secs(5));
+        assert!(call.agree());
+    }
+}
+
 #[test]
 fn a_system_that_refuses_to_send_now_and_then_ends_no_call() {
     for told in [false, true] {

@@ -72,7 +72,8 @@ impl Driver {
 }
 
 impl Inner {
-    /// What the clock of a host says now.
+    /// What the clock of a host says now, for who tells its endpoint at once: the guard counts from
+    /// the latest.
     pub(crate) fn clock(&mut self, host: usize) -> Instant {
         let since = self.now.since(Instant::ZERO);
         let driver = &mut self.hosts[host].driver;

@@ -302,12 +302,11 @@ impl Inner {
             s.early.push(signal);
             return;
         }
-        let now = self.clock(host);
         match signal {
             Signal::Offer(description) => self.offer_arrives(call, side, &description),
             Signal::Answer(description) => self.answer_arrives(call, side, &description),
             Signal::Candidate { stream, ufrag, candidate } => {
-                let (host, agent) = self.host_and_agent(call, side);
+                let (now, agent) = (self.clock(host), self.host_and_agent(call, side).1);
                 let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
                     return;
                 };
@@ -317,7 +316,7 @@ impl Inner {
                 self.settle(host);
             }
             Signal::End { ufrag } => {
-                let (host, agent) = self.host_and_agent(call, side);
+                let (now, agent) = (self.clock(host), self.host_and_agent(call, side).1);
                 let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
                     return;
                 };
