@@ -22,8 +22,8 @@ use super::session::{Check, CheckKind, Session};
 use super::{Context, Core, Outgoing};
 
 /// Unanswered transactions that one pair keeps; with a fresh one every 150 ms, and every 300 ms once
-/// there are eight, they cover a round trip of 3.6 s.
-const CHECKS_PER_PAIR: usize = 16;
+/// there are eight, they cover a round trip of 6 s: more than a nomination is given to be answered.
+const CHECKS_PER_PAIR: usize = 24;
 /// Unanswered transactions beyond the number of pairs that an agent keeps, while any pair has more
 /// than one of a kind.
 const CHECKS_SPARE: usize = 16;
@@ -172,7 +172,7 @@ impl Session {
     /// queue these would lengthen it, and be forgotten before they are answered.
     fn slowed(&self, interval: Duration, id: PairId) -> Duration {
         let waiting = self.checks.iter().filter(|check| check.pair == id).count();
-        if waiting < CHECKS_PER_PAIR / 2 { interval } else { interval.saturating_mul(2) }
+        if waiting < CHECKS_PER_PAIR / 3 { interval } else { interval.saturating_mul(2) }
     }
 
     /// No more may be sent for a pair; what was sent may still be answered.

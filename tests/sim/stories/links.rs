@@ -73,6 +73,16 @@ fn a_slow_link_with_a_short_queue_is_enough_to_meet() {
     );
 }
 
+/// No check is forgotten, and no nomination given up, before its answer can come.
+#[test]
+fn a_round_trip_of_five_seconds_is_enough_to_meet() {
+    let world = World::new(seed!());
+    world.links(|link| link.delay = millis(2_500));
+    let call = world.call(world.host(), world.host());
+    world.run_until(call.completed(), secs(15));
+    assert!(call.agree() && never_failed(call));
+}
+
 /// What was clogged comes all at once, and late: answers to requests that were given up.
 #[test]
 fn a_path_that_is_clogged_for_ten_seconds_is_used_again() {
