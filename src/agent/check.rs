@@ -17,7 +17,7 @@ use crate::time::{Instant, earlier};
 
 use super::consent::{Consent, ConsentCheck};
 use super::local::{BaseId, LocalId};
-use super::pair::{PairId, PairState, Valid};
+use super::pair::{Pair, PairId, PairState, Valid};
 use super::session::{Check, CheckKind, Session};
 use super::{Context, Core, Outgoing};
 
@@ -286,12 +286,16 @@ impl Session {
     fn has_evidence(&self, id: PairId) -> bool {
         let Some(pair) = self.pairs.get(id) else { return false };
         let Some(remote) = self.remote(pair.remote) else { return false };
-        let selected = self.component(pair.component).and_then(|component| component.selected);
-        let settled =
-            selected.is_some_and(|selected| selected != id) && !self.is_troubled(pair.component);
+        let settled = self.is_beside_another(id, pair);
         // Direct pairs that are tried again beside one over a relay are in no hurry.
         let sought = settled && self.sought > 0;
         (remote.answered || (remote.verified && !settled)) && !sought
+    }
+
+    /// Whether another pair of the component carries data.
+    pub(super) fn is_beside_another(&self, id: PairId, pair: &Pair) -> bool {
+        let selected = self.component(pair.component).and_then(|component| component.selected);
+        selected.is_some_and(|selected| selected != id) && !self.is_troubled(pair.component)
     }
 
     /// Counts a packet against what may go to addresses that never answered; false if it is used

@@ -19,6 +19,8 @@ use super::{Answer, Context, Core};
 /// How often a failed pair is tried again because the peer checks it. Without a bound two sides
 /// whose answers take another way than their checks would revive each other for ever.
 const REVIVALS: u8 = 8;
+/// The same while another pair carries data, and the peer does not nominate this one.
+const REVIVALS_BESIDE: u8 = 1;
 
 /// A check of the peer's, as far as it concerns this generation.
 struct Request {
@@ -368,6 +370,9 @@ impl Session {
         cx: &mut Context<'_>,
     ) {
         let stale = request.nominated.is_some() && self.is_stale(id, cx.now);
+        let beside = self.pairs.get(id).is_some_and(|pair| self.is_beside_another(id, pair));
+        let beside = beside && request.nominated.is_none();
+        let revivals = if beside { REVIVALS_BESIDE } else { REVIVALS };
         let Some(pair) = self.pairs.get_mut(id) else { return };
         match pair.state {
             PairState::Succeeded if planted(Bug::PingPong) => {}
@@ -392,7 +397,7 @@ impl Session {
                 }
             }
             PairState::Failed(reason)
-                if reason == PairFailure::ConsentLost || pair.revivals >= REVIVALS =>
+                if reason == PairFailure::ConsentLost || pair.revivals >= revivals =>
             {
                 // The peer selects a pair that we never shall: only a restart brings us together.
                 if request.nominated.is_some() && pair.revivals < u8::MAX {

@@ -3,7 +3,7 @@
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 use floe::config::CheckBackoff;
 
-use crate::world::nat::{Depends, Hairpin, Nat};
+use crate::world::nat::{Depends, Hairpin, Nat, Pooling};
 use crate::world::{Seed, World, millis, secs};
 
 /// [rfc8445-7.2.5.3.1-1] [rfc8445-7.3.1.3-p1]
@@ -197,4 +197,27 @@ fn where_nothing_is_nominated_twice_a_nat_that_forgets_leads_to_a_restart() {
     left.reboot_nats();
     world.run_for(secs(15));
     assert!(call.completed()() && call.agree(), "{}, {}", call.pair(left), call.pair(right));
+}
+
+/// Where each answer comes from another address than the one that was checked, both sides check
+/// one another anew for each check: beside a relay that ends soon.
+#[test]
+fn direct_pairs_that_cannot_work_are_soon_left_alone_beside_a_relay() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let (stun, turn) = (world.stun("192.0.2.1:3478"), world.turn("192.0.2.2:3478"));
+        let many = Nat::new(Depends::AddressAndPort, Depends::Independent);
+        let many = Nat { addresses: 2, pooling: Pooling::Arbitrary, ..many };
+        let left = world.host().behind(many).using(turn);
+        let right = world.host().behind(Nat::new(Depends::Address, Depends::Independent));
+        let call = world.call(left, right.using(stun));
+        world.run_until(call.completed(), secs(10));
+        world.run_for(secs(60));
+        let before = left.packets();
+        world.run_for(secs(60));
+        let sent = left.packets() - before;
+        // Consent checks and their answers are 24.
+        assert!(sent <= 70, "{sent} packets in the second minute");
+    }
 }
