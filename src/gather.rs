@@ -313,17 +313,20 @@ impl Gatherer {
     }
 
     /// A NAT may have forgotten some sockets: their mappings are asked for anew, and count again
-    /// only if there is no answer in time.
+    /// only if there is no answer in time. A server that was asked more than once may be back: it is
+    /// asked anew, too, as the next time may be seconds away.
     pub(crate) fn distrust(&mut self, uses: impl Fn(SocketId) -> bool) {
         for task in self.tasks.iter_mut().filter(|task| uses(task.socket) && !task.allocates) {
             match task.state {
-                TaskState::Mapped { .. } => {
+                TaskState::Mapped { .. } => task.state = TaskState::Idle,
+                TaskState::Running { id, timing, .. } if timing.sent() > 1 => {
+                    self.ended.push(id);
                     task.state = TaskState::Idle;
-                    task.doubted = true;
                 }
-                TaskState::Running { .. } => task.doubted = true,
-                TaskState::Idle | TaskState::Queued | TaskState::Failed => {}
+                TaskState::Running { .. } => {}
+                TaskState::Idle | TaskState::Queued | TaskState::Failed => continue,
             }
+            task.doubted = true;
         }
     }
 

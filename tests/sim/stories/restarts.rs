@@ -6,6 +6,7 @@ use floe::config::{CheckBackoff, Role};
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::nat::{Depends, Nat, Reboot};
+use crate::world::stun_server::Temper;
 use crate::world::{Fate, Seed, World, millis, secs};
 
 /// Both sides talk while `disturb` happens; then every datagram sent must have arrived.
@@ -217,4 +218,23 @@ fn a_pair_over_two_relays_waits_for_one_over_one() {
         assert!(call.completed()() && call.agree());
         assert_eq!(call.hops(sides[0]), 1, "{}", call.pair(sides[0]));
     }
+}
+
+/// The requests of before may be seconds from being sent again.
+#[test]
+fn a_restart_asks_a_server_that_is_back_at_once() {
+    let world = World::new(seed!());
+    let stun = world.stun("192.0.2.1:3478").that_is(Temper::Dead);
+    let turn = world.turn("192.0.2.2:3478");
+    let left = world.host().behind(Nat::PORT_RESTRICTED).using(turn);
+    let right = world.host().behind(Nat::PORT_RESTRICTED).also_v6().using(stun);
+    let call = world.call(left, right);
+    world.run_until(call.completed(), secs(4));
+    assert_eq!(call.hops(left), 1);
+    world.run_for(secs(4).saturating_sub(world.elapsed()));
+    stun.that_is(Temper::Honest);
+    call.restart(left);
+    world.run_for(secs(5));
+    assert!(call.completed()() && call.agree());
+    assert_eq!(call.hops(left), 0);
 }
