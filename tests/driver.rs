@@ -9,7 +9,9 @@
 )]
 #![cfg(feature = "tokio")]
 
-use std::future::Future;
+#[path = "driver_turn/talk.rs"]
+mod talk;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,11 +24,7 @@ use floe::driver::{
 use floe::signaling::memory::{self, Memory};
 use floe::signaling::{CandidateInit, Signal, SignalingExt};
 use floe::{AgentState, Connection, ConnectionEvent, Node};
-
-/// Nothing here takes longer unless it is broken.
-async fn bounded<F: Future>(work: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("takes too long")
-}
+use talk::{bounded, connect, say};
 
 fn loopback() -> NodeBuilder {
     Node::builder().address("127.0.0.1:0".parse().unwrap())
@@ -34,28 +32,6 @@ fn loopback() -> NodeBuilder {
 
 async fn node() -> Node {
     loopback().bind().await.unwrap()
-}
-
-async fn connect(left: &Node, right: &Node) -> (Connection, Connection) {
-    let (near, far) = memory::pair(16);
-    bounded(async { tokio::try_join!(left.connect(near), right.accept(far)) }).await.unwrap()
-}
-
-/// Sends until it arrives: datagrams may be lost, even here, or be so late that they come twice.
-async fn say(from: &Connection, to: &Connection, text: &[u8]) {
-    bounded(async {
-        let mut buf = [0; 2048];
-        loop {
-            from.send(text).await.unwrap();
-            let received = tokio::time::timeout(Duration::from_millis(500), to.recv(&mut buf));
-            if let Ok(length) = received.await
-                && &buf[..length.unwrap()] == text
-            {
-                return;
-            }
-        }
-    })
-    .await;
 }
 
 async fn until(events: &mut Events, wanted: impl Fn(&ConnectionEvent) -> bool) -> ConnectionEvent {

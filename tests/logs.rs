@@ -6,27 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io;
+#[path = "sim/log.rs"]
+mod log;
+
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use floe::config::{AgentConfig, EndpointConfig, Role};
 use floe::{ComponentId, Endpoint, Instant, Received, Socket};
-
-/// Collects what the subscriber writes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use log::Log;
 
 /// Connects two agents, restarts one, sends junk to it, and returns all that was logged and all
 /// the passwords there were.
@@ -40,8 +28,7 @@ fn log_of(show: bool) -> (String, Vec<String>) {
         .with_writer(move || writer.clone())
         .finish();
     let passwords = tracing::subscriber::with_default(subscriber, || connect(show));
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    (text, passwords)
+    (log.text(), passwords)
 }
 
 fn connect(show: bool) -> Vec<String> {

@@ -99,27 +99,11 @@ pub(super) struct Relay {
 
 impl Relay {
     fn active(&self) -> Option<&Active> {
-        match &self.state {
-            State::Active(active) => Some(active),
-            State::Idle
-            | State::Waiting
-            | State::Connecting(_)
-            | State::Open(_)
-            | State::Failed
-            | State::Gone => None,
-        }
+        if let State::Active(active) = &self.state { Some(active) } else { None }
     }
 
     fn active_mut(&mut self) -> Option<&mut Active> {
-        match &mut self.state {
-            State::Active(active) => Some(active),
-            State::Idle
-            | State::Waiting
-            | State::Connecting(_)
-            | State::Open(_)
-            | State::Failed
-            | State::Gone => None,
-        }
+        if let State::Active(active) = &mut self.state { Some(active) } else { None }
     }
 
     /// Whether an allocation may still come of it.

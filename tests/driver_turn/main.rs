@@ -13,29 +13,24 @@ mod certificates;
 mod front;
 mod relays;
 mod streams;
+mod talk;
 #[allow(dead_code, reason = "the tool and other tests use more of it")]
 #[path = "../../src/bin/floe/turn_server.rs"]
 mod turn_server;
 mod urls;
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use floe::candidate::CandidateKind;
 use floe::config::{CandidatePolicy, Role};
 use floe::driver::{Events, NodeBuilder};
 use floe::event::GatherFailure;
 use floe::signaling::memory;
-use floe::{Connection, ConnectionEvent, Node, Transport};
+use floe::{ConnectionEvent, Node, Transport};
+use talk::{bounded, connect, say};
 use turn_server::{Options, TurnServer};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// Nothing here takes longer unless it is broken.
-async fn bounded<F: Future>(work: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("takes too long")
-}
 
 async fn server() -> TurnServer {
     TurnServer::start(Options::new(LOCALHOST).unwrap()).await.unwrap()
@@ -51,28 +46,6 @@ fn relay_only() -> NodeBuilder {
 /// The same with the credentials of `server` at `url`.
 fn through(server: &TurnServer, url: &str) -> NodeBuilder {
     relay_only().turn(url, server.username(), server.password()).unwrap()
-}
-
-async fn connect(left: &Node, right: &Node) -> (Connection, Connection) {
-    let (near, far) = memory::pair(16);
-    bounded(async { tokio::try_join!(left.connect(near), right.accept(far)) }).await.unwrap()
-}
-
-/// Sends until it arrives: datagrams may be lost, even here, or be so late that they come twice.
-async fn say(from: &Connection, to: &Connection, data: &[u8]) {
-    bounded(async {
-        let mut buf = [0; 2048];
-        loop {
-            from.send(data).await.unwrap();
-            let received = tokio::time::timeout(Duration::from_millis(500), to.recv(&mut buf));
-            if let Ok(length) = received.await
-                && &buf[..length.unwrap()] == data
-            {
-                return;
-            }
-        }
-    })
-    .await;
 }
 
 /// What gathering of a connection of `node` comes to: relayed addresses, and failures.

@@ -63,7 +63,6 @@ impl Trouble {
         format!("{}; {}", self.reason, self.advise().1)
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
     fn advise(&self) -> (Fault, &'static str) {
         match self.reason {
             GatherFailure::Timeout => (
@@ -104,7 +103,6 @@ impl Trouble {
         (Fault::Network, advice)
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
     fn connection(&self, failure: ConnectFailure) -> (Fault, &'static str) {
         match failure {
             ConnectFailure::Refused => (
@@ -138,7 +136,6 @@ impl Trouble {
         }
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
     fn relay(&self, error: turn::Error) -> (Fault, &'static str) {
         match error {
             turn::Error::Timeout => self.silence(),

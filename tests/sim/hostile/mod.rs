@@ -14,7 +14,9 @@ mod strangers;
 mod teardown;
 
 use core::time::Duration;
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use floe::candidate::{Candidate, CandidateKind, Credentials, Foundation, priority};
@@ -25,13 +27,31 @@ use floe::{AgentId, ComponentId, Endpoint, Event, Instant, MIN_TRANSMIT, Socket,
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::network::INTERNET;
-use crate::world::wire;
-use crate::world::{BEGINNING, Node, Packet, World};
+use crate::world::wire::{self, Kind};
+use crate::world::{BEGINNING, Fate, Node, Packet, World};
 
 /// How many packets a flood has: `FLOE_FLOOD`, or `default`.
 fn flood(default: u64) -> u64 {
     std::env::var("FLOE_FLOOD")
         .map_or(default, |text| text.parse().expect("FLOE_FLOOD is a number"))
+}
+
+/// Checks and data that leave for an address from now on.
+fn sent_to(world: &World, address: SocketAddr) -> Rc<Cell<(u64, u64)>> {
+    let sent = Rc::new(Cell::new((0, 0)));
+    let seen = Rc::clone(&sent);
+    world.intercept(move |_, packet| {
+        if packet.to == address {
+            let (checks, data) = seen.get();
+            seen.set(match wire::binding(&packet.octets) {
+                Some((Kind::Request, _)) => (checks + 1, data),
+                Some(_) => (checks, data),
+                None => (checks, data + 1),
+            });
+        }
+        Fate::Pass
+    });
+    sent
 }
 
 /// Where a host's only socket is.

@@ -10,7 +10,7 @@ use floe::candidate::CandidateKind;
 use floe::config::Limits;
 use floe::{ComponentId, Instant};
 
-use super::{arrives, base, credentials, nobody_at};
+use super::{arrives, base, credentials, nobody_at, sent_to};
 use crate::world::rng::Rng;
 use crate::world::wire::{self, Kind};
 use crate::world::{Fate, Node, Packet, Seed, World, millis, secs};
@@ -139,26 +139,14 @@ fn a_replayed_check_opens_no_gate() {
     world.stop_intercepting();
     let (_, check) = world.held().remove(0);
     world.run_until(call.completed(), secs(2));
-    let (pair, sent) = (call.pair(right), Rc::new(RefCell::new((0_u64, 0_u64))));
-    let seen = Rc::clone(&sent);
-    world.intercept(move |_, packet| {
-        if packet.to == thief {
-            let mut seen = seen.borrow_mut();
-            match wire::binding(&packet.octets) {
-                Some((Kind::Request, _)) => seen.0 += 1,
-                Some(_) => {}
-                None => seen.1 += 1,
-            }
-        }
-        Fate::Pass
-    });
+    let (pair, sent) = (call.pair(right), sent_to(&world, thief));
     call.talk(right, millis(20));
     for _ in 0..300 {
         arrives(&world, thief, right, check.octets.clone());
         world.run_for(secs(1));
     }
     assert_eq!(call.pair(right), pair);
-    let (checks, data) = *sent.borrow();
+    let (checks, data) = sent.get();
     assert_eq!(data, 0);
     let most = 300 + u64::from(Limits::default().unverified_packets_per_ip);
     assert!(checks <= most, "more than came from there: {checks}");

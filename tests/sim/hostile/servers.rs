@@ -9,11 +9,13 @@ use floe::candidate::CandidateKind;
 use floe::config::Limits;
 
 use super::{Forger, dropped, nobody_at};
+use crate::world::call::Call;
+use crate::world::host::Host;
 use crate::world::nat::{Depends, Nat};
 use crate::world::stun_server::Temper;
 use crate::world::turn_server::Heard;
 use crate::world::wire;
-use crate::world::{Fate, World, millis, secs};
+use crate::world::{Fate, Turn, World, millis, secs};
 
 const MAPPINGS: [Depends; 3] = [Depends::Independent, Depends::Address, Depends::AddressAndPort];
 
@@ -101,16 +103,22 @@ fn stun_address() -> SocketAddr {
     "192.0.2.9:3478".parse().unwrap()
 }
 
-/// A TURN server puts STUN into the mouth of a peer that has a permission: without a password
-/// nothing comes of it.
-#[test]
-fn a_turn_server_cannot_speak_for_the_peer() {
-    let world = World::new(seed!());
+/// A call over a relay of the host that is returned.
+fn relayed(world: &World) -> (Turn<'_>, Host<'_>, Call<'_>) {
     let (turn, stun) = (world.turn("192.0.2.1:3478"), world.stun("192.0.2.9:3478"));
     let left = world.host().behind(Nat::SYMMETRIC).using(turn);
     let right = world.host().behind(Nat::SYMMETRIC).using(stun);
     let call = world.call(left, right).without_restarts();
     world.run_until(call.completed(), secs(5));
+    (turn, left, call)
+}
+
+/// A TURN server puts STUN into the mouth of a peer that has a permission: without a password
+/// nothing comes of it.
+#[test]
+fn a_turn_server_cannot_speak_for_the_peer() {
+    let world = World::new(seed!());
+    let (turn, left, call) = relayed(&world);
     world.run_for(secs(10));
     let (pair, peer) = (call.pair(left), call.pair(left).remote());
     let mut forger = Forger::against(call, left);
@@ -135,11 +143,7 @@ fn a_turn_server_cannot_speak_for_the_peer() {
 #[test]
 fn a_turn_server_cannot_smuggle_data_of_others() {
     let world = World::new(seed!());
-    let (turn, stun) = (world.turn("192.0.2.1:3478"), world.stun("192.0.2.9:3478"));
-    let left = world.host().behind(Nat::SYMMETRIC).using(turn);
-    let right = world.host().behind(Nat::SYMMETRIC).using(stun);
-    let call = world.call(left, right).without_restarts();
-    world.run_until(call.completed(), secs(5));
+    let (turn, left, call) = relayed(&world);
     let (before, heard) = (dropped(left), call.heard(left));
     let learned = call.stats(left).remote.len();
     for n in 0..10_000_u32 {

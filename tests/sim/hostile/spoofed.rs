@@ -9,7 +9,7 @@ use floe::candidate::CandidateKind;
 use floe::config::Limits;
 use floe::{AgentState, Event};
 
-use super::{Forger, arrives, base, flood, nobody_at};
+use super::{Forger, arrives, base, flood, nobody_at, sent_to};
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::wire::{self, Kind};
@@ -88,19 +88,7 @@ fn a_victim_in_whose_name_a_peer_nominates_gets_seven_checks_and_no_data() {
     let (_, right, call) = talking(&world);
     let victim = world.host();
     let to = base(victim);
-    let counts = Rc::new(RefCell::new((0, 0)));
-    let seen = Rc::clone(&counts);
-    world.intercept(move |_, packet| {
-        if packet.to == to {
-            let mut seen = seen.borrow_mut();
-            match wire::binding(&packet.octets) {
-                Some((Kind::Request, _)) => seen.0 += 1,
-                Some(_) => {}
-                None => seen.1 += 1,
-            }
-        }
-        Fate::Pass
-    });
+    let sent = sent_to(&world, to);
     let pair = call.pair(right);
     let mut forger = Forger::against(call, right);
     // With the greatest value that a renomination can have.
@@ -108,7 +96,7 @@ fn a_victim_in_whose_name_a_peer_nominates_gets_seven_checks_and_no_data() {
     let check = forger.check(&[(wire::USE_CANDIDATE, Vec::new()), value]);
     arrives(&world, to, right, check);
     world.run_for(secs(120));
-    assert_eq!(*counts.borrow(), (7, 0));
+    assert_eq!(sent.get(), (7, 0));
     assert_eq!(call.pair(right), pair);
 }
 
