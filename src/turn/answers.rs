@@ -31,9 +31,9 @@ const REFRESH_RETRY: Duration = Duration::from_secs(5);
 const MAX_REFRESH_FAILURES: u8 = 4;
 /// How often an allocation may be lost, or the 5-tuple taken, before the client gives up.
 const MAX_MISMATCHES: u8 = 2;
-/// How often at most that starts anew as a NAT has given us another address: then the loss is no
-/// fault of the server's.
-const MOVE_PAUSE: Duration = Duration::from_secs(5);
+/// How often at most that starts anew as the server is not at fault: peers were heard through an
+/// allocation, or a NAT gave us another address.
+const ANEW: Duration = Duration::from_secs(5);
 /// How often less may be asked for: no don't-fragment bit, and one family after the other.
 const MAX_FALLBACKS: u8 = 3;
 
@@ -137,9 +137,8 @@ impl Client {
     fn allocated(&mut self, asked: Instant, families: Families, message: &Message<'_>) {
         let before =
             core::mem::replace(&mut self.mapped, message.xor_mapped_address().map(canonical));
-        if before.is_some() && before != self.mapped && self.now - self.moved_at >= MOVE_PAUSE {
-            self.mismatches = 0;
-            self.moved_at = self.now;
+        if before.is_some() && before != self.mapped {
+            self.served();
         }
         let mapped =
             self.mapped.is_some() || message.attribute(AttributeType::XOR_MAPPED_ADDRESS).is_none();
@@ -155,6 +154,14 @@ impl Client {
             |ip: IpAddr| relayed.iter().flatten().any(|relayed| relayed.is_ipv4() == ip.is_ipv4());
         for peer in self.peers.retain_families(usable) {
             self.events.push_back(Event::PeerFailed { peer, error: PeerError::Family });
+        }
+    }
+
+    /// The allocation is of use, or was: its loss is not counted with those before.
+    pub(super) fn served(&mut self) {
+        if self.mismatches > 0 && self.now - self.anew_at >= ANEW {
+            self.mismatches = 0;
+            self.anew_at = self.now;
         }
     }
 

@@ -196,10 +196,10 @@ pub struct Client {
     pub(super) dont_fragment: bool,
     /// How often the request for an allocation was asked for less.
     pub(super) fallbacks: u8,
-    /// How often the allocation was lost, or the 5-tuple taken, since the last refresh or move.
+    /// How often the allocation was lost, or the 5-tuple taken, since one was of use.
     pub(super) mismatches: u8,
-    /// When an allocation was made last from another address than the one before.
-    pub(super) moved_at: Instant,
+    /// When that count started anew.
+    pub(super) anew_at: Instant,
     /// When the owner had it refreshed last.
     refreshed_at: Instant,
     /// How often the refresh has failed since the last that did not.
@@ -235,7 +235,7 @@ impl Client {
             dont_fragment: config.dont_fragment && config.relay == RelayProtocol::Udp,
             fallbacks: 0,
             mismatches: 0,
-            moved_at: Instant::ZERO,
+            anew_at: Instant::ZERO,
             refresh_failures: 0,
             refreshed_at: Instant::ZERO,
             doubted: false,
@@ -252,11 +252,15 @@ impl Client {
         if matches!(self.state, State::Over) {
             return Received::Dropped(DropReason::Closed);
         }
-        match datagram.first() {
+        let received = match datagram.first() {
             Some(0..=3) => self.handle_message(datagram),
             Some(64..=79) => self.handle_channel_data(datagram),
             Some(_) | None => Received::Dropped(DropReason::UnknownClass),
+        };
+        if let Received::Data { .. } = received {
+            self.served();
         }
+        received
     }
 
     fn handle_channel_data<'b>(&self, datagram: &'b [u8]) -> Received<'b> {

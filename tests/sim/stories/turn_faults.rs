@@ -456,3 +456,20 @@ fn a_restart_asks_again_for_the_permissions_that_a_server_forgot() {
     world.run_until(call.completed(), secs(5));
     assert_eq!(call.pair(right).kinds().0, Relayed);
 }
+
+/// Each allocation served for a while before it was lost.
+#[test]
+fn a_server_that_restarts_again_and_again_costs_no_relay() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let (left, right) = (world.host(), world.host().using(turn));
+    let call = world.call(left, right).policy(right, CandidatePolicy::Relay);
+    world.run_until(call.completed(), secs(5));
+    for _ in 0..5 {
+        world.run_for(secs(10));
+        turn.change(|server| server.restart());
+        world.run_for(secs(15));
+        assert!(call.completed()() && call.agree(), "{:?}", call.states(right));
+    }
+    assert_eq!(right.refusals(), []);
+}
