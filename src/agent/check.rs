@@ -650,7 +650,7 @@ impl Session {
         }
         if pair.valid.as_ref().is_some_and(|valid| !valid.consent.is_fresh(cx.now)) {
             // It comes too late, though no timer has said so yet. [rfc7675-5.1-p2]
-            self.fail_pair(check.pair, PairFailure::ConsentLost, core);
+            self.lose_consent(check.pair, core, cx);
             return;
         }
         let foundation = pair.foundation;

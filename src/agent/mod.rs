@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use crate::candidate::{Candidate, CandidateKind, Credentials};
 use crate::config::{AgentConfig, CandidatePolicy, Mode, Retransmission, Role, Trickle};
-use crate::event::{AgentState, Event, PairFailure, RestartReason};
+use crate::event::{AgentState, Event, RestartReason};
 use crate::net::{AgentId, ComponentId, DropReason};
 use crate::rng::{Purpose, Seed, Stream as Random};
 use crate::stun::{AttributeType, Authenticated, IntegrityKey, Message, TransactionId};
@@ -769,10 +769,8 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
                 session.remove_pair(id, core);
                 return;
             }
-            // [rfc7675-5.1-8] [rfc7675-5.1-13]
             ConsentStep::Expired => {
-                session.fail_pair(id, PairFailure::ConsentLost, core);
-                session.trace(id, core, "consent expired");
+                session.lose_consent(id, core, cx);
                 return;
             }
         }

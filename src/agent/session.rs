@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::candidate::{Credentials, Secret};
 use crate::config::Role;
-use crate::event::PairFailure;
+use crate::event::{Event, PairFailure, RestartReason};
 use crate::net::ComponentId;
 use crate::stun::{ClientTransaction, IntegrityKey, TransactionId};
 use crate::time::Instant;
@@ -17,7 +17,7 @@ use super::lite::LiteChoice;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Pairs};
 use super::remote::{Foundations, RemoteCandidate, RemoteId, RemoteStream};
-use super::{Core, Generation};
+use super::{Context, Core, Generation};
 
 /// Our own credentials in one generation. [rfc8445-5.3-6] [rfc8839-5.4-3]
 #[derive(Clone, Debug)]
@@ -360,6 +360,18 @@ impl Session {
                 component.selected = None;
             }
         }
+    }
+
+    /// The consent of a pair has expired. A controlled side cannot choose another pair in the place
+    /// of the selected one, and the controlling one may not have noticed: it answers, and is
+    /// answered. [rfc7675-5.1-8] [rfc7675-5.1-13]
+    pub(super) fn lose_consent(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+        if self.is_selected(id) && core.role == Role::Controlled && !self.retired {
+            let reason = RestartReason::Failed;
+            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+        }
+        self.fail_pair(id, PairFailure::ConsentLost, core);
+        self.trace(id, core, "consent expired");
     }
 
     /// A pair that we are nominating is no pair to select any more.

@@ -174,3 +174,22 @@ fn an_interface_that_goes_mute_or_deaf_for_ten_seconds_comes_back() {
         );
     }
 }
+
+/// The controlled side's consent is over when it wakes, that of the other one, whose clock stood
+/// still, is not: nobody but the controlled side knows that the pair is lost. [rfc7675-5.1-13]
+#[test]
+fn who_slept_through_its_consent_is_not_left_on_a_pair_that_it_may_not_use() {
+    let Seed(seed) = seed!();
+    for n in 0..8 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let turn = world.turn("192.0.2.1:3478");
+        let (left, right) = (world.host().using(turn), world.host().using(turn));
+        let call = world.call(left, right);
+        world.run_until(call.completed(), secs(5));
+        left.sleeps_with_its_clock(secs(60));
+        world.run_until(call.disconnected(right), secs(10));
+        right.sleeps(secs(45));
+        world.run_for(secs(100));
+        assert!(call.completed()() && call.agree(), "{:?}", call.states(right));
+    }
+}
