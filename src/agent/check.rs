@@ -687,12 +687,14 @@ impl Session {
         if was_open && let Some(rtt) = check.timing.rtt(cx.now) {
             self.follow_move(check.pair, rtt, core, cx.now);
         }
-        if moved {
-            core.signs.push(super::Sign::Moved(check.base));
-            self.renominate_moved(component, check.pair, core, cx);
-        }
         if recovered {
             self.trace(check.pair, core, "pair answers again");
+        }
+        if moved {
+            core.signs.push(super::Sign::Moved(check.base));
+            if self.renominate_moved(component, check.pair, core, cx) {
+                return;
+            }
         }
         match (check.kind, core.role) {
             // [rfc8445-7.2.5.3.4-p1]

@@ -206,26 +206,32 @@ impl Session {
         (better && !doubtful).then(|| best.valid.as_ref().map(|valid| valid.since)).flatten()
     }
 
-    /// The peer sees the selected pair from another address than before: a NAT on our side has
-    /// forgotten us. Where the peer follows later nominations, the pair is nominated again, so
-    /// that it takes the new address; elsewhere only a restart tells it.
+    /// The peer sees a pair that is selected, or being nominated, from another address than before:
+    /// a NAT on our side has forgotten us. Where the peer follows later nominations, the pair is
+    /// nominated again, so that it takes the new address; elsewhere only a restart tells it of the
+    /// end of the selected one. Returns whether what was answered is void.
     pub(super) fn renominate_moved(
         &mut self,
         component: ComponentId,
         id: PairId,
-        core: &Core,
+        core: &mut Core,
         cx: &mut Context<'_>,
-    ) {
-        let selected = self.component(component).is_some_and(|known| known.selected == Some(id));
-        if !selected || self.retired {
-            return;
+    ) -> bool {
+        let Some(known) = self.component(component) else { return false };
+        let selected = known.selected == Some(id);
+        let concerned = selected || known.nominating == Some(id);
+        if !concerned || self.retired {
+            return false;
         }
-        if !self.renomination {
+        let renominates = self.renomination && core.role == Role::Controlling;
+        if renominates {
+            self.cancel_checks(id, core);
+            self.nominate(id, core, cx);
+        } else if selected && !self.renomination {
             let reason = RestartReason::Failed;
             cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
-        } else if core.role == Role::Controlling {
-            self.nominate(id, core, cx);
         }
+        renominates
     }
 
     /// Whether a nomination has gone unanswered for long while another pair could be nominated.

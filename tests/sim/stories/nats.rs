@@ -1,7 +1,8 @@
 //! What NATs do to a call, beyond whether it connects: see `matrix.rs` for that.
 
+use floe::AgentState;
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
-use floe::config::CheckBackoff;
+use floe::config::{CheckBackoff, Mode, Role};
 
 use crate::world::nat::{Depends, Hairpin, Nat, Pooling};
 use crate::world::{Seed, World, millis, secs};
@@ -219,5 +220,27 @@ fn direct_pairs_that_cannot_work_are_soon_left_alone_beside_a_relay() {
         let sent = left.packets() - before;
         // Consent checks and their answers are 24.
         assert!(sent <= 70, "{sent} packets in the second minute");
+    }
+}
+
+/// The peer took the nomination that came from the old address, and its answers are lost: the same
+/// one from the new address tells it nothing.
+#[test]
+fn a_nat_that_reboots_during_a_nomination_leaves_no_side_on_the_old_address() {
+    for mode in [Mode::Full, Mode::Lite] {
+        let world = World::new(seed!());
+        let stun = world.stun("192.0.2.1:3478");
+        let left = world.host();
+        let right = world.host().behind(Nat::PORT_RESTRICTED).using(stun);
+        let call = world.call(left, right).tune(left, move |config| config.mode = mode);
+        let call = call.role(left, Role::Controlled).role(right, Role::Controlling);
+        world.run_until(call.is(right, AgentState::Connected), secs(5));
+        world.link(left, right, |link| link.cut = true);
+        world.run_until(call.is(left, AgentState::Completed), secs(1));
+        right.reboot_nats();
+        world.heal(left, right);
+        world.run_until(call.completed(), secs(5));
+        world.run_for(secs(1));
+        assert!(call.agree(), "{mode:?}: {} and {}", call.pair(left), call.pair(right));
     }
 }
