@@ -267,8 +267,8 @@ impl Session {
     }
 
     /// The peer nominated a valid pair. The greatest value counts; without values the highest
-    /// priority of a burst, and later the newest. Who nominates one pair after another has given up
-    /// what it nominated before. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
+    /// priority of a burst, and later the newest. Who knows of no bursts has given up what it
+    /// nominated before, of which a copy may still come late. [rfc8445-8.1.1-4] [rfc8445-7.3.1.5-p1]
     pub(super) fn follow_nomination(
         &mut self,
         id: PairId,
@@ -276,9 +276,8 @@ impl Session {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) {
-        let Some(priority) = self.pairs.get(id).map(|pair| pair.priority) else { return };
-        let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
-        let Some(component) = self.component(component) else { return };
+        let Some(pair) = self.pairs.get(id) else { return };
+        let Some(component) = self.component(pair.component) else { return };
         if component.selected == Some(id) {
             let known = component.newest.unwrap_or(nominated);
             let value = nominated.value.max(known.value);
@@ -300,8 +299,12 @@ impl Session {
             (None, Some(_), _) => false,
             (None, None, Some(current)) => {
                 let older = newest.is_some_and(|newest| nominated.since < newest.since);
-                let given_up = self.remote_regular && older;
-                silent || !given_up && (!settling || priority > current.priority)
+                let was_selected = pair.valid.as_ref().is_some_and(|valid| valid.nominated);
+                let counts = match self.remote_regular {
+                    true => !older && !(settling && was_selected),
+                    false => !settling || pair.priority > current.priority,
+                };
+                silent || counts
             }
         };
         if !accepted {

@@ -235,3 +235,27 @@ fn an_answer_that_is_on_its_way_counts_when_no_more_may_be_sent() {
     world.run_for(ms(410));
     assert_eq!(world.state(agent), AgentState::Connected, "{:?}", world.view(agent).failures());
 }
+
+/// The agent's clock may have stood still in between. A copy of the first nomination that comes
+/// late changes nothing. [rfc8445-8.1.1-4]
+#[test]
+fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
+    let (mut world, agent, mut high) = controlled(|config| {
+        config.nomination.renomination = false;
+    });
+    let mut low = high.clone();
+    low.address = addr("192.0.2.3:3000");
+    world.respond(high.address, high.answering());
+    world.respond(low.address, low.answering());
+    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+    world.set_remote(agent, &high.description(&candidates));
+    world.run_for(ms(100));
+    let nominate = |world: &mut World, hand: &mut Hand| {
+        world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+        world.run_for(ms(100));
+        selected(world, agent).map(|(_, remote)| remote)
+    };
+    assert_eq!(nominate(&mut world, &mut high), Some(high.address));
+    assert_eq!(nominate(&mut world, &mut low), Some(low.address));
+    assert_eq!(nominate(&mut world, &mut high), Some(low.address));
+}
