@@ -19,7 +19,7 @@ use crate::world::host::Host;
 use crate::world::nat::Nat;
 use crate::world::turn_auth::{Algorithms, PASSWORD, USER};
 use crate::world::turn_server::{Faults, Heard, Refusal};
-use crate::world::{AnyServer, Turn, World, millis, secs};
+use crate::world::{AnyServer, Seed, Turn, World, millis, secs};
 
 /// A host asks a server with a fault, and a good one; the peer is met over the good one. Returns
 /// why the bad one gave nothing, when that was known, and how much it heard in a minute.
@@ -472,4 +472,25 @@ fn a_server_that_restarts_again_and_again_costs_no_relay() {
         assert!(call.completed()() && call.agree(), "{:?}", call.states(right));
     }
     assert_eq!(right.refusals(), []);
+}
+
+/// The host reads the answer to its first request when it has sent another one, to which the server
+/// gave an allocation more: it knows the address of one, and uses the other.
+#[test]
+fn a_nat_that_reboots_during_an_allocation_costs_no_call() {
+    let Seed(seed) = seed!();
+    for n in 0..8 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        world.links(|link| link.delay = millis(50));
+        let turn = world.turn("192.0.2.1:3478");
+        let left = world.host();
+        let right = world.host().behind(Nat::PORT_RESTRICTED).using(turn);
+        let call = world.call(left, right).policy(right, CandidatePolicy::Relay);
+        world.run_for(millis(150));
+        right.stands_still(secs(2));
+        world.run_for(secs(1));
+        right.reboot_nats();
+        world.run_until(call.completed(), secs(60));
+        assert!(call.agree(), "{} and {}", call.pair(left), call.pair(right));
+    }
 }

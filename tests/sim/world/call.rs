@@ -307,14 +307,21 @@ impl<'w> Call<'w> {
             && self.leads_to_the_other(right, left, component)
     }
 
-    /// Whether what `a` sends arrives at the socket that `b` selected, from where `b` sends to.
+    /// Whether what `a` sends arrives where `b` selected to receive, from where `b` sends to.
     fn leads_to_the_other(self, a: Host<'_>, b: Host<'_>, component: ComponentId) -> bool {
         let (here, there) = (self.pair_of(a, component).0, self.pair_of(b, component).0);
         let inner = self.world.inner();
-        // What a relay sends for us leaves from the Internet.
-        let direct = inner.hosts[a.id].has_socket(here.base);
-        let zone = if direct { inner.hosts[a.id].zone_of(here.base) } else { INTERNET };
-        inner.path(zone, here.base, here.remote.address) == Some((there.remote.address, there.base))
+        // What a relay sends for us leaves from the Internet, from where the peer sees it: a NAT that
+        // forgets during an allocation has the client use another one than it knows of.
+        let end = |host: Host<'_>, pair: SelectedPair| {
+            let host = &inner.hosts[host.id];
+            match host.has_socket(pair.base) {
+                true => (host.zone_of(pair.base), pair.base),
+                false => (INTERNET, pair.local.address),
+            }
+        };
+        let ((zone, from), (_, to)) = (end(a, here), end(b, there));
+        inner.path(zone, from, here.remote.address) == Some((there.remote.address, to))
     }
 
     /// How many relays a side's selected pair goes over.
