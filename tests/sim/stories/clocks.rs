@@ -193,3 +193,23 @@ fn who_slept_through_its_consent_is_not_left_on_a_pair_that_it_may_not_use() {
         assert!(call.completed()() && call.agree(), "{:?}", call.states(right));
     }
 }
+
+#[test]
+fn a_machine_that_sleeps_sends_nothing_when_its_clock_is_set_back() {
+    call_of(
+        seed!(),
+        |host| host,
+        |world, _, [left, _]| {
+            for stops in [true, false] {
+                let sleeps = if stops { Host::sleeps_with_its_clock } else { Host::sleeps };
+                sleeps(left, secs(40));
+                let before = left.packets();
+                world.run_for(secs(35));
+                left.sets_its_clock_back(millis(500));
+                world.run_for(secs(4));
+                assert_eq!(left.packets(), before);
+                world.run_for(secs(60));
+            }
+        },
+    );
+}

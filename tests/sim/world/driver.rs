@@ -75,8 +75,9 @@ impl Inner {
     /// What the clock of a host says now, for who tells its endpoint at once: the guard counts from
     /// the latest.
     pub(crate) fn clock(&mut self, host: usize) -> Instant {
-        let since = self.now.since(Instant::ZERO);
         let driver = &mut self.hosts[host].driver;
+        let stopped = driver.asleep.as_ref().filter(|sleep| sleep.clock_stops);
+        let since = stopped.map_or(self.now, |sleep| sleep.since).since(Instant::ZERO);
         let now = Instant::ZERO + since.saturating_sub(driver.behind);
         driver.latest = driver.latest.max(now);
         now
@@ -201,12 +202,12 @@ impl Host<'_> {
         self.world.inner().suspend(self.id, time, 0, true);
     }
 
-    /// The host's clock jumps backwards.
+    /// The host's clock jumps backwards. One that sleeps finds out when it wakes.
     pub(crate) fn sets_its_clock_back(self, by: Duration) {
         let mut inner = self.world.inner();
         inner.hosts[self.id].driver.behind += by;
         inner.hosts[self.id].wake_at = None;
-        if inner.hosts[self.id].endpoint.is_some() {
+        if inner.hosts[self.id].endpoint.is_some() && inner.is_asleep(self.id).is_none() {
             inner.settle(self.id);
         }
     }
