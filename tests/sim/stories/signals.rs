@@ -1,5 +1,7 @@
 //! Signalling that is slow, out of order, lossy, repetitive, or away.
 
+use floe::Event;
+
 use crate::world::call::Call;
 use crate::world::nat::Nat;
 use crate::world::rates::Rates;
@@ -69,4 +71,39 @@ fn what_a_server_that_is_away_keeps_arrives_when_it_is_back() {
         world.run_for(secs(30));
         assert!(call.completed()() && call.agree());
     });
+}
+
+/// As who is told of it several times while its own offer is not answered yet.
+#[test]
+fn a_restart_that_is_asked_for_again_and_again_is_done_once_more() {
+    let Seed(seed) = seed!();
+    call_with(seed, Rates { delay: [millis(50); 2], ..Rates::default() }, |world, call| {
+        let [left, right] = call.hosts();
+        for _ in 0..5 {
+            call.restart(left);
+        }
+        world.run_for(secs(10));
+        let events = call.events(right);
+        let by_peer = |(_, event): &&(_, Event)| matches!(event, Event::RestartedByPeer { .. });
+        assert_eq!(events.iter().filter(by_peer).count(), 2);
+        assert!(call.completed()() && call.agree());
+    });
+}
+
+/// It reminds a side that slept of its offer, which by then has answered and restarted itself.
+#[test]
+fn an_offer_that_is_said_again_after_its_answer_ends_no_call() {
+    let Seed(seed) = seed!();
+    for n in 0..20 {
+        call_with(seed ^ n, Rates { delay: [millis(50); 2], ..Rates::default() }, |world, call| {
+            let [left, right] = call.hosts();
+            left.sleeps_with_its_clock(secs(50));
+            world.run_for(secs(10));
+            call.restart(right);
+            world.run_for(secs(5));
+            call.restart(left);
+            world.run_for(secs(50));
+            assert!(call.completed()() && call.agree(), "{n} {:?}", call.states(left));
+        });
+    }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Act {
     /// The offer that nobody answered, once more.
     Remind,
     Restart,
+    /// The restart that another one was in the way of, however often it was asked for.
+    RestartIfDue,
     /// Sends one datagram, and the next one this much later.
     Talk(Duration),
 }
@@ -96,8 +98,10 @@ pub(crate) struct Side {
     pending: Option<Instant>,
     /// The ufrags of the generations that it signalled, in order.
     told: Vec<Option<String>>,
-    /// Of each answer of this side: its ufrag, and that of the offer.
-    answered: Vec<[Option<String>; 2]>,
+    /// The answers of this side, and the ufrag of the offer of each.
+    answers: Vec<(Description, Option<String>)>,
+    /// A restart waits for the one that is under way.
+    restart_due: bool,
     /// How many of the peer's generations it heard of: what is older comes too late.
     newest: usize,
     /// What arrived before the first offer.
@@ -190,9 +194,13 @@ impl Inner {
                 let s = self.side(call, side);
                 let pending = s.pending.is_some_and(|at| now.since(at) < ANSWER);
                 if pending || matches!(s.waiting, Some(Act::Answer)) {
-                    self.schedule(self.now + RETRY, What::Act { call, side, act });
+                    if !core::mem::replace(&mut s.restart_due, true) {
+                        let act = Act::RestartIfDue;
+                        self.schedule(self.now + RETRY, What::Act { call, side, act });
+                    }
                     return;
                 }
+                s.restart_due = false;
                 let now = self.clock(host);
                 self.new_generation(call, side);
                 if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
@@ -200,6 +208,11 @@ impl Inner {
                 }
                 self.settle(host);
                 self.describe_when_ready(call, side, Act::Offer);
+            }
+            Act::RestartIfDue => {
+                if core::mem::take(&mut self.side(call, side).restart_due) {
+                    self.act(call, side, Act::Restart);
+                }
             }
             Act::Talk(interval) => self.talk(call, side, interval),
         }
@@ -256,7 +269,7 @@ impl Inner {
             s.told.push(own.clone());
         }
         match act {
-            Act::Answer => s.answered.push([own, s.remote_ufrag.clone()]),
+            Act::Answer => s.answers.push((description.clone(), s.remote_ufrag.clone())),
             _ => s.pending = Some(now),
         }
         let end = s.gathered.is_some() && description.streams.iter().any(|s| !s.end_of_candidates);
@@ -342,9 +355,20 @@ impl Inner {
         if first {
             self.create_agent(call, side);
         }
+        let [current, theirs] = [ufrag(&self.describe(call, side), 0), ufrag(description, 0)];
+        // One that is said again after its answer, and after the restart that followed, crosses none.
+        let of_before = |(answer, offer): &&(Description, Option<String>)| {
+            *offer == theirs && ufrag(answer, 0) != current
+        };
+        let answer = self.side(call, side).answers.iter().find(of_before).cloned();
+        if let Some((answer, _)) = answer {
+            self.signal(call, side, Signal::Answer(answer));
+            self.act(call, side, Act::Remind);
+            return;
+        }
         // Of two offers that cross one counts. [RFC 3264 §4]
         let pending = self.side(call, side).pending.is_some();
-        if pending && ufrag(&self.describe(call, side), 0) > ufrag(description, 0) {
+        if pending && current > theirs {
             return;
         }
         if !self.description_arrives(call, side, description, generation) {
@@ -363,10 +387,10 @@ impl Inner {
     /// An answer to another offer than the one of our generation comes too late.
     fn answer_arrives(&mut self, call: usize, side: usize, description: &Description) {
         let Some(generation) = self.generation(call, side, description) else { return };
-        let current = ufrag(&self.describe(call, side), 0);
-        let pair = [ufrag(description, 0), current];
-        if self.side(call, 1 - side).answered.contains(&pair)
-            && self.description_arrives(call, side, description, generation)
+        let [current, theirs] = [ufrag(&self.describe(call, side), 0), ufrag(description, 0)];
+        let answers = &self.side(call, 1 - side).answers;
+        let ours = |(answer, offer): &(_, _)| *offer == current && ufrag(answer, 0) == theirs;
+        if answers.iter().any(ours) && self.description_arrives(call, side, description, generation)
         {
             self.replay_early(call, side);
         }
