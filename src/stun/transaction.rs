@@ -142,11 +142,11 @@ impl ClientTransaction {
     }
 
     /// Returns the round-trip time of an answer that came now; `None` if the request was sent
-    /// more than once, as nobody knows which one is answered. [rfc8489-6.2.1-7]
-    /// [rfc8489-6.2.1-8]
+    /// more than once, as nobody knows which one is answered, or should have been: the process
+    /// stood still meanwhile. [rfc8489-6.2.1-7] [rfc8489-6.2.1-8]
     #[must_use]
     pub fn rtt(&self, now: Instant) -> Option<Duration> {
-        (self.sent == 1).then(|| now - self.started)
+        (self.sent == 1 && now < self.deadline).then(|| now - self.started)
     }
 
     /// Returns how often the request was sent.

@@ -101,6 +101,14 @@ fn only_a_request_sent_once_gives_a_round_trip_time() {
     assert_eq!(transaction.rtt(ms(642)), None);
 }
 
+/// The process stood still: the answer may have waited for it.
+#[test]
+fn an_answer_read_when_a_retransmission_was_due_gives_no_round_trip_time() {
+    let transaction = ClientTransaction::start(ms(100), &Retransmission::default());
+    assert_eq!(transaction.rtt(ms(599)), Some(Duration::from_millis(499)));
+    assert_eq!(transaction.rtt(ms(35_000)), None);
+}
+
 /// [rfc8489-9.1.4-2] [rfc8489-9.1.4-3] [rfc8489-9.1.4-4a] [rfc8489-9.1.4-4b] [rfc8489-9.2.5-16]
 /// [rfc8489-9.2.5-17] [rfc8489-9.2.5-18a] [rfc8489-9.2.5-18b]
 #[test]
