@@ -374,3 +374,19 @@ fn nothing_was_lost(world: &World, call: Call<'_>) {
     assert!(call.refused(left).is_empty() && call.refused(right).is_empty());
     assert_eq!((call.heard(right), call.heard(left)), (call.sent(left), call.sent(right)));
 }
+
+/// Direct pairs are tried again beside one over a relay, but no longer those of such an address.
+#[test]
+fn nothing_is_tried_again_from_an_address_that_is_gone() {
+    let world = World::new(seed!());
+    let (stun, turn) = (world.stun("192.0.2.1:3478"), world.turn("192.0.2.2:3478"));
+    let left = world.host().with_addresses(2).behind(Nat::SYMMETRIC).using(turn);
+    let right = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let call = world.call(left, right);
+    let call = call.tune_both(|config| config.nomination.retry_direct = secs(2));
+    world.run_until(call.completed(), secs(5));
+    assert_eq!(call.hops(left), 1);
+    left.leaves(left.addresses()[1]);
+    world.run_for(secs(10));
+    assert!(call.completed()() && call.agree());
+}

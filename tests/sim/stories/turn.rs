@@ -2,13 +2,15 @@
 
 use core::time::Duration;
 
+use floe::candidate::Candidate;
 use floe::candidate::CandidateKind::Relayed;
 use floe::config::{BackupPolicy, CandidatePolicy};
-use floe::{AgentState, ComponentId};
+use floe::{AgentState, ComponentId, Event};
 
 use crate::world::call::Call;
 use crate::world::host::Host;
 use crate::world::nat::Nat;
+use crate::world::signalling::Signal;
 use crate::world::turn_server::Heard;
 use crate::world::{BEGINNING, Fate, Node, World, millis, secs};
 
@@ -416,4 +418,41 @@ fn data_of_a_peer_without_a_permission_is_dropped_and_counted() {
     assert_eq!(left.unclaimed(), before.2);
     assert_eq!(dropped(), before.0 + 20);
     they_hear_each_other(&world, call);
+}
+
+/// The one that is ready sooner does not hurry the other, which still has a better pair to check.
+#[test]
+fn each_component_waits_for_itself_before_its_relay_is_nominated_for_good() {
+    let world = World::new(seed!());
+    let (stun, turn) = (world.stun("192.0.2.1:3478"), world.turn("192.0.2.2:3478"));
+    let left = world.host().behind(Nat::SYMMETRIC).with_streams(&[2]).using(turn);
+    let right = world.host().behind(Nat::SYMMETRIC).also_on(world.lan().behind(Nat::SYMMETRIC));
+    let right = right.with_streams(&[2]).using(stun);
+    let second = right.addresses()[1];
+    let call = world.call(left, right).tune_both(|config| {
+        config.streams = vec![2];
+        config.nomination.renomination = false;
+    });
+    let call = call.deliver_signals(move |_, signal| {
+        let late = |of: &Candidate| {
+            of.component == 1 && of.related.is_some_and(|related| related.ip() == second)
+        };
+        match signal {
+            Signal::Candidate { candidate, .. } if late(candidate) => vec![millis(700)],
+            Signal::End { .. } => vec![millis(800)],
+            _ => vec![Duration::ZERO],
+        }
+    });
+    world.run_until(call.completed(), secs(10));
+    let selected = |number| {
+        let component = ComponentId::new(0, number).unwrap();
+        let events = call.events(left);
+        let is_it = |event: &Event| match event {
+            Event::Selected { component: of, .. } => *of == component,
+            _ => false,
+        };
+        events.iter().find(|(_, event)| is_it(event)).expect("it was selected").0
+    };
+    let later = selected(1).since(selected(2));
+    assert!(later >= millis(200), "{later:?}");
 }
