@@ -46,14 +46,15 @@ pub fn stun_differential(data: &[u8]) {
         Err(error) => {
             let length = octets.get(2..4).map_or(0, |l| usize::from(l[0]) << 8 | usize::from(l[1]));
             let longer = octets.len() > 20 + length;
+            let unexpected = stops(&octets) == Some(Stop::Unexpected);
             let (types, rs) = match error {
                 ParseError::Short | ParseError::Cookie => (false, false),
                 // 1
                 ParseError::LeadingBits => (false, true),
-                // 2
-                ParseError::Length => (longer, longer),
+                // 2, 3
+                ParseError::Length => (longer || unexpected, longer),
                 // 3
-                ParseError::Attribute => (stops(&octets) == Some(Stop::Unexpected), false),
+                ParseError::Attribute => (unexpected, false),
                 // 4, 5
                 ParseError::Fingerprint => (stops(&octets) != Some(Stop::Fingerprint), true),
             };

@@ -79,11 +79,15 @@ fn difference_2_both_others_accept_octets_after_the_message() {
 
 #[test]
 fn difference_3_stun_types_does_not_read_on_after_what_it_does_not_expect_behind_a_seal() {
-    let seal = [&[0, 8, 0, 20][..], &[0; 20], &[0, 0x25, 0, 0, 0x80, 0x22, 0, 200]].concat();
-    let octets = response(&seal);
-    let read = read(&octets);
-    assert_eq!(read.floe.err(), Some(ParseError::Attribute));
-    assert!(read.types.is_some() && read.rs.is_none());
+    let seal = [&[0, 8, 0, 20][..], &[0; 20], &[0, 0x25, 0, 0]].concat();
+    for (more, error) in
+        [(&[0x80, 0x22, 0, 200][..], ParseError::Attribute), (&[0], ParseError::Length)]
+    {
+        let octets = response(&[&seal, more].concat());
+        let read = read(&octets);
+        assert_eq!(read.floe.err(), Some(error));
+        assert!(read.types.is_some() && read.rs.is_none());
+    }
 }
 
 #[test]
