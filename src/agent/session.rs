@@ -362,16 +362,27 @@ impl Session {
         }
     }
 
-    /// The consent of a pair has expired. A controlled side cannot choose another pair in the place
-    /// of the selected one, and the controlling one may not have noticed: it answers, and is
-    /// answered. [rfc7675-5.1-8] [rfc7675-5.1-13]
+    /// The consent of a pair has expired, and what worked is not to be had again in this generation:
+    /// a restart is better than to wait for the checks of other pairs. A controlled side cannot even
+    /// choose another one that works, and the controlling one may not have noticed: it answers, and
+    /// is answered. Where there is no other the checklist fails. [rfc7675-5.1-8] [rfc7675-5.1-13]
     pub(super) fn lose_consent(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
-        if self.is_selected(id) && core.role == Role::Controlled && !self.retired {
+        let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        let lacks = |session: &Self| {
+            session.component(component).is_some_and(|known| session.lacks_pair(known))
+        };
+        let stranded = self.is_selected(id) && core.role == Role::Controlled;
+        let lacked = lacks(self);
+        self.fail_pair(id, PairFailure::ConsentLost, core);
+        self.trace(id, core, "consent expired");
+        let others = self.pairs.iter().any(|(_, pair)| {
+            pair.component.stream() == component.stream()
+                && (pair.state.is_open() || pair.triggered || pair.valid.is_some())
+        });
+        if others && !self.retired && (stranded || !lacked && lacks(self)) {
             let reason = RestartReason::Failed;
             cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
         }
-        self.fail_pair(id, PairFailure::ConsentLost, core);
-        self.trace(id, core, "consent expired");
     }
 
     /// A pair that we are nominating is no pair to select any more.

@@ -194,6 +194,22 @@ fn who_slept_through_its_consent_is_not_left_on_a_pair_that_it_may_not_use() {
     }
 }
 
+/// What worked does so no more, and what is checked yet never will: with a long Ta that takes its
+/// time. [rfc7675-5.1-13]
+#[test]
+fn who_slept_before_the_nomination_is_met_soon_after() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let (left, right) = (world.host().using(turn), world.host().using(turn));
+    let call = world.call(left, right).tune_both(|config| config.ta = millis(100));
+    world.run_until(call.is(left, AgentState::Connected), secs(5));
+    right.sleeps_with_its_clock(secs(40));
+    world.run_for(secs(5));
+    turn.faulty(|faults| faults.dead = true);
+    world.run_for(secs(35));
+    world.run_until(|| call.completed()() && call.agree(), secs(10));
+}
+
 #[test]
 fn a_machine_that_sleeps_sends_nothing_when_its_clock_is_set_back() {
     call_of(
