@@ -107,3 +107,19 @@ fn an_offer_that_is_said_again_after_its_answer_ends_no_call() {
         });
     }
 }
+
+/// Each of the two components has a socket more, and a recommendation.
+#[test]
+fn what_is_recommended_for_each_component_is_one_restart() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_streams(&[2]), world.host().with_streams(&[2]));
+    let call = world.call(left, right).tune_both(|config| config.streams = vec![2]);
+    world.run_until(call.completed(), secs(5));
+    world.run_for(secs(1));
+    left.joins_internet();
+    world.run_for(secs(5));
+    assert!(call.recommendations(left).len() > 1);
+    let events = call.events(right);
+    let by_peer = |(_, event): &&(_, Event)| matches!(event, Event::RestartedByPeer { .. });
+    assert_eq!(events.iter().filter(by_peer).count(), 1);
+}
