@@ -208,11 +208,12 @@ impl<'w> Stage<'w> {
         self.world.happens(condition, end.saturating_sub(self.world.elapsed()))
     }
 
-    /// The topology without what is lost for ever, and with what joined.
+    /// The topology without what is lost for ever, and with what joined. A lite agent has no relays.
     pub(super) fn healed(&self) -> Topology {
         let mut topology = self.scenario.topology.clone();
         for (side, party) in topology.parties.iter_mut().enumerate() {
-            party.turns.retain(|turn| !self.dead_turns.contains(turn));
+            let lite = self.scenario.sides[side].lite;
+            party.turns.retain(|turn| !lite && !self.dead_turns.contains(turn));
             let there = self.ports[side].iter().filter(|port| port.is_there);
             party.interfaces = there.map(|port| port.interface).collect();
         }
