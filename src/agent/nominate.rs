@@ -301,7 +301,7 @@ impl Session {
                 let older = newest.is_some_and(|newest| nominated.since < newest.since);
                 let was_selected = pair.valid.as_ref().is_some_and(|valid| valid.nominated);
                 let counts = match self.remote_regular {
-                    true => !older && !(settling && was_selected),
+                    true => !(older || settling && was_selected),
                     false => !settling || pair.priority > current.priority,
                 };
                 silent || counts

@@ -268,7 +268,7 @@ impl Inner {
         s.described = true;
         let own = ufrag(&description, 0);
         if !s.told.contains(&own) {
-            s.told.push(own.clone());
+            s.told.push(own);
         }
         match act {
             Act::Answer => s.answers.push((description.clone(), s.remote_ufrag.clone())),
