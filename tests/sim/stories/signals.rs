@@ -1,10 +1,12 @@
 //! Signalling that is slow, out of order, lossy, repetitive, or away.
 
 use floe::Event;
+use floe::config::Mode;
 
 use crate::world::call::Call;
 use crate::world::nat::Nat;
 use crate::world::rates::Rates;
+use crate::world::signalling::Signal;
 use crate::world::{Seed, World, millis, secs};
 
 /// A call whose messages travel like this, and what is to be seen of it.
@@ -19,11 +21,15 @@ fn call_with(seed: u64, rates: Rates, look: impl FnOnce(&World, Call<'_>)) {
 
 /// Both restart at the same time, and meet anew.
 fn restarts(world: &World, call: Call<'_>) {
+    restart_both(call);
+    world.run_for(secs(120));
+    assert!(call.completed()() && call.agree(), "{:?}", call.hosts().map(|h| call.states(h)));
+}
+
+fn restart_both(call: Call<'_>) {
     for host in call.hosts() {
         call.restart(host);
     }
-    world.run_for(secs(120));
-    assert!(call.completed()() && call.agree(), "{:?}", call.hosts().map(|h| call.states(h)));
 }
 
 #[test]
@@ -122,4 +128,25 @@ fn what_is_recommended_for_each_component_is_one_restart() {
     let events = call.events(right);
     let by_peer = |(_, event): &&(_, Event)| matches!(event, Event::RestartedByPeer { .. });
     assert_eq!(events.iter().filter(by_peer).count(), 1);
+}
+
+/// Both restarted at once, and one of the offers was answered before the other one came.
+#[test]
+fn an_offer_that_was_given_up_for_another_one_ends_no_call_when_it_comes_late() {
+    let Seed(seed) = seed!();
+    for n in 0..20 {
+        let world = World::new(Seed(seed ^ n));
+        let (left, right) = (world.host(), world.host());
+        let call = world.call(left, right).tune(right, |config| config.mode = Mode::Lite);
+        let call = call.signalling(millis(300)).deliver_signals(|from, signal| {
+            let late = from == 1 && matches!(signal, Signal::Offer(_));
+            vec![if late { millis(800) } else { millis(0) }]
+        });
+        world.run_until(call.completed(), secs(5));
+        restart_both(call);
+        world.run_for(millis(700));
+        call.restart(left);
+        world.run_for(secs(20));
+        assert!(call.completed()() && call.agree(), "{n} {:?}", call.states(right));
+    }
 }
