@@ -105,7 +105,8 @@ pub enum BackupPolicy {
 ///
 /// At once if no better class of pair is still possible. Where the peer does not know renomination a
 /// pair over a relay is nominated for good: it waits for the peer's first check too, no longer than
-/// `relay_wait`, and for better pairs until these had `relay_wait` each, 5 s at most.
+/// `relay_wait`, and for better pairs until each had `relay_wait`, or the time of two checks, 5 s at
+/// most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Nomination {

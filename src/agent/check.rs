@@ -143,8 +143,7 @@ impl Session {
             Some(_) => ClientTransaction::start(cx.now, &super::SENT_ONCE),
             None => {
                 let schedule = &core.config.retransmission;
-                let rto = check_rto(schedule, self.ta, self.pending());
-                ClientTransaction::start_with_rto(cx.now, rto, schedule)
+                ClientTransaction::start_with_rto(cx.now, self.check_rto(core), schedule)
             }
         };
         let retry_at = steady.map(|interval| cx.now + interval);
@@ -326,13 +325,13 @@ impl Session {
         true
     }
 
-    fn pending(&self) -> usize {
-        self.pairs
-            .iter()
-            .filter(|(_, pair)| {
-                matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })
-            })
-            .count()
+    /// How long a check that begins now waits for its answer before it is sent again.
+    pub(super) fn check_rto(&self, core: &Core) -> Duration {
+        let pending = |(_, pair): &(PairId, &Pair)| {
+            matches!(pair.state, PairState::Waiting | PairState::InProgress { .. })
+        };
+        let pending = self.pairs.iter().filter(pending).count();
+        check_rto(&core.config.retransmission, self.ta, pending)
     }
 
     fn note_sent(&mut self, id: PairId, now: Instant) {

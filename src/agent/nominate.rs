@@ -117,7 +117,7 @@ impl Session {
         if best.class.relays > 0 && !self.renomination && !component.tried {
             return Some(match best_possible {
                 true => self.first_check(valid.since, settings.relay_wait),
-                false => self.final_time(best, settings.relay_wait),
+                false => self.final_time(best, core),
             });
         }
         if best_possible {
@@ -147,11 +147,12 @@ impl Session {
         asked.map_or(since + wait, |asked| asked.clamp(since, since + wait))
     }
 
-    /// When a pair over a relay is nominated for good: the better ones had `wait` since one over a
+    /// When a pair over a relay is nominated for good: the better ones had time since one over a
     /// relay was valid and since they were first checked, and so had those that the peer's checks
-    /// tell of since these began. A frozen one had it with one of another component that keeps it
-    /// so; one of its own does that no longer than a while.
-    fn final_time(&self, best: &Pair, wait: Duration) -> Instant {
+    /// tell of since these began: as much as it takes to check them twice, as the first check may
+    /// only make a NAT let in those of the other side. A frozen one had it with one of another
+    /// component that keeps it so; one of its own does that no longer than a while.
+    fn final_time(&self, best: &Pair, core: &Core) -> Instant {
         let valid = |pair: &Pair| pair.valid.as_ref().map(|valid| valid.since);
         let since = self.valid_pairs(best.component).filter_map(|(_, pair)| valid(pair)).min();
         let since = since.unwrap_or(Instant::ZERO);
@@ -172,7 +173,8 @@ impl Session {
         });
         let begun: Option<Vec<Instant>> = checked.chain([asked, Some(since)]).collect();
         let rtt = best.counters.current_round_trip_time.unwrap_or_default();
-        let ripe = begun.and_then(|begun| begun.into_iter().max()).map(|at| at + wait.max(rtt));
+        let wait = core.config.nomination.relay_wait.max(self.check_rto(core) + rtt);
+        let ripe = begun.and_then(|begun| begun.into_iter().max()).map(|at| at + wait);
         ripe.map_or(since + LAST_WORD, |at| at.clamp(since, since + LAST_WORD))
     }
 

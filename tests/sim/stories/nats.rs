@@ -4,7 +4,7 @@ use floe::AgentState;
 use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 use floe::config::{CheckBackoff, Mode, Role};
 
-use crate::world::nat::{Depends, Hairpin, Nat, Pooling};
+use crate::world::nat::{Depends, Hairpin, Nat, Pooling, Scope};
 use crate::world::{Seed, World, millis, secs};
 
 /// [rfc8445-7.2.5.3.1-1] [rfc8445-7.3.1.3-p1]
@@ -198,6 +198,29 @@ fn where_nothing_is_nominated_twice_a_nat_that_forgets_leads_to_a_restart() {
     left.reboot_nats();
     world.run_for(secs(15));
     assert!(call.completed()() && call.agree(), "{}, {}", call.pair(left), call.pair(right));
+}
+
+/// With a long Ta a check is sent again late: a path that opens with the first check of one side and
+/// the second one of the other is waited for where a relay would be nominated for good.
+#[test]
+fn a_relay_waits_until_checks_were_sent_twice() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        let turn = world.turn("192.0.2.1:3478");
+        let second = world.lan().behind(Nat::ADDRESS_RESTRICTED);
+        let left = world.host().behind(Nat::new(Depends::Address, Depends::Address));
+        let left = left.also_on(second).using(turn);
+        let right = Nat { scope: Scope::Mapping, ..Nat::SYMMETRIC };
+        let right = world.host().behind(right).using(turn);
+        let call = world.call(left, right).tune(left, |config| {
+            config.nomination.renomination = false;
+            config.ta = millis(100);
+        });
+        world.run_until(call.completed(), secs(10));
+        assert!(call.agree());
+        assert_eq!(call.hops(left), 0, "{n}: {}", call.pair(left));
+    }
 }
 
 /// Where each answer comes from another address than the one that was checked, both sides check
