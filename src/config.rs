@@ -176,7 +176,8 @@ pub struct Limits {
     /// Remote candidates per IP address and generation. Default 8.
     pub remote_candidates_per_ip: u16,
     /// Remote peer-reflexive candidates per generation, and as many again of those that are heard
-    /// of through a relay. Default 8.
+    /// of through a relay; and of both as many again of those that answered from elsewhere.
+    /// Default 8.
     pub peer_reflexive: u16,
     /// Checks remembered until the remote credentials arrive. Default 32.
     pub early_checks: u16,

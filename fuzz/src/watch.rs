@@ -153,7 +153,7 @@ impl Watch {
     pub(crate) fn tables(&self, state: AgentState, controlling: bool, stats: &AgentStats) {
         assert_eq!(state, self.state, "a state that nobody was told of");
         assert!(stats.pairs.len() <= usize::from(self.limits.pairs), "too many pairs");
-        let reflexive = 2 * usize::from(self.limits.peer_reflexive);
+        let reflexive = 4 * usize::from(self.limits.peer_reflexive);
         let most = usize::from(self.limits.remote_candidates) + reflexive;
         assert!(stats.remote.len() <= most, "{} candidates", stats.remote.len());
         let most = usize::from(self.limits.remote_candidates_per_ip) + reflexive;

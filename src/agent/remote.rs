@@ -249,31 +249,37 @@ impl RemoteStream {
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
     /// least recently heard of among those that `keep` does not hold on to; that is told whether it
     /// was not heard of for a while, or is one of more that came from one IP address to one base.
-    /// It is returned. Those that came over relays are counted by themselves. [rfc8445-7.3.1.3-p1]
+    /// It is returned. Those that came over relays are counted by themselves, and so are those that
+    /// went `astray`: each reflexive candidate of ours may show one, before any that can be reached.
+    /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
         component: ComponentId,
         learned: RemoteCandidate,
         max: u16,
+        astray: impl Fn(RemoteId) -> bool,
         keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
-        let (stream, now) = (component.stream(), learned.heard);
+        let (stream, now, max) = (component.stream(), learned.heard, usize::from(max));
         let over_relay = |one: &RemoteCandidate| one.via.is_some_and(|via| via.relayed);
         let relayed = over_relay(&learned);
         let counts = |one: &RemoteCandidate| one.is_learned() && over_relay(one) == relayed;
         let known = || self.iter(stream).filter(|(_, one)| counts(one));
+        let like = |a: &RemoteCandidate, b: &RemoteCandidate| {
+            a.address.ip() == b.address.ip() && a.via == b.via
+        };
+        let of = |one: &RemoteCandidate| known().filter(|(_, c)| like(c, one)).count();
+        let lost = known().filter(|(id, _)| astray(*id)).count().min(max);
+        // However many answers come from elsewhere, a chain ends.
+        let chain = of(&learned) >= max;
         let mut forgotten = None;
-        if known().count() >= usize::from(max) {
+        if chain || known().count() >= max + lost {
             // Nor does such a chain from one IP address to one base keep others out.
-            let like = |a: &RemoteCandidate, b: &RemoteCandidate| {
-                a.address.ip() == b.address.ip() && a.via == b.via
-            };
-            let of = |one: &RemoteCandidate| known().filter(|(_, c)| like(c, one)).count();
             let crowds = |one: &RemoteCandidate| of(one) > of(&learned) + 1;
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
-                    !keep(*id, rested || crowds(candidate))
+                    (!chain || like(candidate, &learned)) && !keep(*id, rested || crowds(candidate))
                 })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;

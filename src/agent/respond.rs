@@ -256,9 +256,15 @@ impl Session {
             };
             !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
+        let astray = |id| {
+            let failed = PairState::Failed(PairFailure::Asymmetric);
+            let mut pairs = pairs.iter().filter(|(_, pair)| pair.remote == id).peekable();
+            pairs.peek().is_some() && pairs.all(|(_, pair)| pair.state == failed)
+        };
         let via = Via { base: request.base, relayed };
         let learned = RemoteCandidate::learned(request.from, request.priority, via, cx.now);
-        let (id, forgotten) = remotes.add_peer_reflexive(request.component, learned, max, keep)?;
+        let (id, forgotten) =
+            remotes.add_peer_reflexive(request.component, learned, max, astray, keep)?;
         if let Some(forgotten) = forgotten {
             let gone: Vec<PairId> = self
                 .pairs

@@ -139,6 +139,28 @@ fn an_endless_chain_from_one_address_does_not_keep_it_out_on_another_network() {
     }
 }
 
+/// Each reflexive candidate of one side shows it another address of each socket of the other side, but
+/// its answers come from elsewhere, and only what is checked there shows one that can be reached.
+#[test]
+fn addresses_that_cannot_be_reached_do_not_keep_out_those_that_can() {
+    let Seed(seed) = seed!();
+    for n in 0..10 {
+        let world = World::new(Seed(seed.wrapping_add(n)));
+        world.links(|link| link.delay = millis(86));
+        let (stun, turn) = (world.stun("192.0.2.1:3478"), world.turn("192.0.2.2:3478"));
+        let open = |mapping| Nat::new(mapping, Depends::Independent);
+        let [left, right] = [Depends::Address, Depends::AddressAndPort]
+            .map(|mapping| world.host().behind(open(mapping)).with_addresses(2).using(stun));
+        let call = world.call(left.using(turn), right);
+        let call = call.tune(left, |config| config.nomination.renomination = false);
+        world.run_until(call.completed(), secs(10));
+        call.restart(left);
+        world.run_for(secs(10));
+        assert!(call.completed()() && call.agree());
+        assert_eq!(call.hops(left), 0, "{n}: {}", call.pair(left));
+    }
+}
+
 /// What comes over relays takes no place of what comes directly.
 #[test]
 fn many_relays_do_not_keep_out_a_direct_path() {
