@@ -467,7 +467,12 @@ impl Session {
         let Some(pair) = self.pairs.get(id) else { return };
         let nominating = self.components.iter().any(|c| c.nominating == Some(id));
         if self.is_nomination_hopeless(id, core, cx.now) {
-            self.fail_pair(id, PairFailure::Timeout, core);
+            // A peer that follows no later nomination may still follow this one.
+            match self.renomination {
+                true => self.fail_pair(id, PairFailure::Timeout, core),
+                false => self.give_up_pair(id, PairFailure::Timeout),
+            }
+            self.stop_retries(id);
             self.trace(id, core, "pair failed: nomination not answered");
             return;
         }

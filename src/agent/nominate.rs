@@ -251,7 +251,9 @@ impl Session {
         })
     }
 
-    /// Our nominating check was answered. [rfc8445-7.2.5.3.4-p1]
+    /// Our nominating check was answered. Where it was given up, and another pair was selected, nobody
+    /// knows which of the two the peer follows, unless it takes the later nomination: then a restart
+    /// tells. [rfc8445-7.2.5.3.4-p1] [rfc8445-8.1.1-3]
     pub(super) fn nomination_succeeded(
         &mut self,
         id: PairId,
@@ -259,9 +261,19 @@ impl Session {
         cx: &mut Context<'_>,
     ) {
         let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        let last_word = !self.renomination && !self.retired;
         let Some(component) = self.component_mut(component) else { return };
-        if component.nominating != Some(id) {
-            return;
+        match (component.nominating, component.selected) {
+            (Some(nominating), _) if nominating == id => {}
+            (None, None) if last_word => {}
+            (_, Some(selected)) if last_word && selected != id => {
+                // Once is enough.
+                self.cancel_checks(id, core);
+                let reason = RestartReason::Failed;
+                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                return;
+            }
+            (Some(_) | None, _) => return,
         }
         component.nominating = None;
         self.unqueue(id);
@@ -372,7 +384,7 @@ impl Session {
             if open {
                 self.remove_pair(id, core);
             } else {
-                self.cancel_checks(id, core);
+                self.cancel_others(id, core);
             }
         }
         let stream = component.stream();

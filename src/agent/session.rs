@@ -339,6 +339,11 @@ impl Session {
     /// [rfc8445-7.2.5.2-p1] [rfc8445-7.2.5.3.4-1] [rfc8445-7.2.5.3.4-2] [rfc8445-7.3.1.5-1]
     pub(super) fn fail_pair(&mut self, id: PairId, reason: PairFailure, core: &mut Core) {
         self.cancel_checks(id, core);
+        self.give_up_pair(id, reason);
+    }
+
+    /// The same, but its checks that are under way may still be answered.
+    pub(super) fn give_up_pair(&mut self, id: PairId, reason: PairFailure) {
         if let Some(pair) = self.pairs.get_mut(id) {
             pair.state = PairState::Failed(reason);
             pair.valid = None;
@@ -412,6 +417,19 @@ impl Session {
                 ended.push(check.id);
             }
             check.pair != id
+        });
+    }
+
+    /// The same where another pair was selected: one that nominated it for good may still be answered.
+    pub(super) fn cancel_others(&mut self, id: PairId, core: &mut Core) {
+        let (ended, once) = (&mut core.ended, !self.renomination);
+        self.checks.retain(|check| {
+            let kept = once && matches!(check.kind, CheckKind::Nomination(_));
+            let gone = check.pair == id && !kept;
+            if gone {
+                ended.push(check.id);
+            }
+            !gone
         });
     }
 

@@ -1,8 +1,9 @@
 //! Both sides come to use the same pair, whatever was lost on the way.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use floe::candidate::CandidateKind;
 use floe::config::{AgentConfig, CheckBackoff, Role};
 use floe::event::{PairFailure, RestartReason};
 use floe::{AgentState, ComponentId, DescriptionRejected, Event};
@@ -258,4 +259,70 @@ fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
     assert_eq!(nominate(&mut world, &mut high), Some(high.address));
     assert_eq!(nominate(&mut world, &mut low), Some(low.address));
     assert_eq!(nominate(&mut world, &mut high), Some(low.address));
+}
+
+/// Answers that are sent later.
+type Kept = Rc<RefCell<Vec<Vec<u8>>>>;
+
+/// An agent that nominates once, and a peer at two addresses, and none at a third, that answers
+/// everything but the nominations of the first one: those answers are kept.
+fn nominating_once(relay_wait: u64) -> (World, Party, [Hand; 2], Kept) {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.nomination.renomination = false;
+    config.nomination.relay_wait = ms(relay_wait);
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let first = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut second = first.clone();
+    second.address = addr("192.0.2.3:3000");
+    let late = Rc::new(RefCell::new(Vec::new()));
+    let (kept, hand) = (Rc::clone(&late), first.clone());
+    world.respond(first.address, move |packet| {
+        let answer = hand.success(packet);
+        if packet.nominates() {
+            kept.borrow_mut().push(answer);
+            return Vec::new();
+        }
+        vec![answer]
+    });
+    let (mut answering, start) = (second.answering(), world.now);
+    world.respond(second.address, move |packet| {
+        if packet.at < start + ms(2_000) { Vec::new() } else { answering(packet) }
+    });
+    let mut relay = host("192.0.2.3:3000", 2);
+    relay.kind = CandidateKind::Relayed;
+    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.4:4000", 3), relay];
+    world.set_remote(agent, &first.description(&candidates));
+    (world, agent, [first, second], late)
+}
+
+/// Which of the two the peer follows depends on what came to it last.
+#[test]
+fn a_nomination_that_is_answered_after_it_was_given_up_calls_for_a_restart() {
+    let (mut world, agent, [first, second], late) = nominating_once(500);
+    world.reach(agent, AgentState::Completed, ms(10_000));
+    let used = selected(&world, agent);
+    assert_eq!(used.map(|(_, remote)| remote), Some(second.address));
+    assert_eq!(recommendations(&world, agent), []);
+    world.run_for(ms(1_000));
+    for answer in late.take() {
+        world.inject(first.address, addr("192.0.2.1:1000"), answer);
+    }
+    world.run_for(ms(100));
+    assert_eq!(recommendations(&world, agent), [RestartReason::Failed]);
+    assert_eq!(selected(&world, agent), used);
+}
+
+/// The peer follows it, and no other one has been made.
+#[test]
+fn a_nomination_that_was_given_up_counts_if_it_is_answered_before_another_one() {
+    let (mut world, agent, [first, _], late) = nominating_once(20_000);
+    let failed = |world: &World| !world.view(agent).failures().is_empty();
+    assert!(world.run_while(ms(10_000), |world| !failed(world)));
+    let answer = late.take().pop().expect("a nomination");
+    world.inject(first.address, addr("192.0.2.1:1000"), answer);
+    world.run_for(ms(100));
+    let used = selected(&world, agent);
+    assert_eq!(used.map(|(_, remote)| remote), Some(first.address));
+    assert_eq!(recommendations(&world, agent), []);
 }

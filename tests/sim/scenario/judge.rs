@@ -61,6 +61,14 @@ impl Stage<'_> {
         self.scenario.sides.iter().any(|side| side.lite)
     }
 
+    /// Whether a lite side may take a nomination that was given up for the last one: it was held back
+    /// on the way, and where its answer is lost, too, neither side can know.
+    fn may_be_misheard(&self) -> bool {
+        let clogs = |step: &super::Step| matches!(step.verb, super::Verb::Clog(..));
+        let once = self.scenario.sides.iter().any(|side| side.no_renomination);
+        self.has_lite() && once && self.scenario.script.iter().any(clogs)
+    }
+
     fn states(&self) -> [Option<AgentState>; 2] {
         self.hosts.map(|host| self.call.state(host))
     }
@@ -80,13 +88,13 @@ impl Stage<'_> {
         format!("{}; {}", of(0), of(1))
     }
 
-    /// I-1, after faults: without help where all signalling arrived, else with a restart by the
-    /// application every 20 s.
+    /// I-1, after faults: without help where all signalling arrived, and no side may have misheard the
+    /// other, else with a restart by the application every 20 s.
     fn both_find_together(&mut self) -> Result<(), Violation> {
         let call = self.call;
         let components = self.scenario.components;
         let settled = move || is_settled(call, components);
-        let helped = self.trouble.borrow().lost;
+        let helped = self.trouble.borrow().lost || self.may_be_misheard();
         if !helped {
             if self.happens(settled, self.recovery()) {
                 return Ok(());
