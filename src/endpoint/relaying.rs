@@ -436,9 +436,10 @@ impl Endpoint {
         let now = self.now;
         if self.relays.tell(index, now) {
             if !self.relays.is_closing(index) && !self.is_relay_needed(index) {
-                return self.end_in_order(index);
+                self.end_in_order(index);
+            } else {
+                self.forget_peers(index);
             }
-            self.forget_peers(index);
         }
         if let Some(client) = self.relays.client_mut(index) {
             client.handle_timeout(now);

@@ -19,7 +19,7 @@ use crate::world::host::Host;
 use crate::world::nat::Nat;
 use crate::world::turn_auth::{Algorithms, PASSWORD, USER};
 use crate::world::turn_server::{Faults, Heard, Refusal};
-use crate::world::{AnyServer, Seed, Turn, World, millis, secs};
+use crate::world::{AnyServer, Fate, Seed, Turn, World, millis, secs};
 
 /// A host asks a server with a fault, and a good one; the peer is met over the good one. Returns
 /// why the bad one gave nothing, when that was known, and how much it heard in a minute.
@@ -493,4 +493,28 @@ fn a_nat_that_reboots_during_an_allocation_costs_no_call() {
         world.run_until(call.completed(), secs(60));
         assert!(call.agree(), "{} and {}", call.pair(left), call.pair(right));
     }
+}
+
+/// The gathering is over, and direct pairs are enough, before the last request that gives the 5-tuple
+/// back has gone unanswered: that nobody needs another allocation turns out at that very moment.
+#[test]
+fn the_end_of_a_relay_that_is_not_needed_any_more_is_its_last_deadline() {
+    let world = World::new(seed!());
+    let turn = world.turn("192.0.2.1:3478");
+    let (left, right) = (world.host(), world.host().using(turn));
+    let call = world.call(left, right).without_restarts();
+    world.run_for(secs(1));
+    turn.change(|server| server.restart());
+    turn.faulty(|faults| {
+        faults.refusals.push(Refusal { method: Method::ALLOCATE, code: 437, times: u32::MAX });
+    });
+    let later = call.now() + millis(1_500);
+    world.intercept(move |now, packet| {
+        let asks = |method: u8| packet.octets.starts_with(&[0, method]);
+        let (allocates, gives_back) = (asks(3) && now < later, asks(4) && now >= later);
+        if allocates || gives_back { Fate::Drop } else { Fate::Pass }
+    });
+    call.restart(right);
+    world.run_for(secs(20));
+    assert!(call.completed()() && call.agree());
 }
