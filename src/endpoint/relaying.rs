@@ -80,15 +80,24 @@ impl Endpoint {
     }
 
     /// An agent starts anew, maybe because nothing came through a relay any more: is it still there?
+    /// A server that has not answered may be back, and is asked anew.
     pub(super) fn confirm_relays(&mut self, index: usize) {
         let Some(slot) = self.slots.get(index) else { return };
         let now = self.now;
         for relay in 0..self.relays.len() {
-            let used = self
-                .relays
-                .get(relay)
-                .is_some_and(|relay| !relay.bases.is_empty() && slot.bases.contains(&relay.socket));
-            if used && let Some(client) = self.relays.client_mut(relay) {
+            let known = self.relays.get(relay);
+            let Some(known) = known.filter(|known| slot.bases.contains(&known.socket)) else {
+                continue;
+            };
+            if known.backs_off(now) {
+                if let Some((via, server)) = self.relays.begin_again(relay)
+                    && let Ok(number) = u16::try_from(relay)
+                {
+                    self.routes.remove_relay(via, server, number);
+                }
+            } else if !known.bases.is_empty()
+                && let Some(client) = self.relays.client_mut(relay)
+            {
                 client.refresh(now);
                 self.relays.touch(relay);
             }

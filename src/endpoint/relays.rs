@@ -25,6 +25,10 @@ use crate::turn::{Client, ClientConfig, Event, Framing, PeerError};
 /// of them and at all agents.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
+/// How long a connection may take to open until its next attempt is further away than that: TCP tries
+/// at 0, 1, 3 and 7 s. [RFC 6298 §2.1] [RFC 6298 §5.5]
+const CONNECTING_FOR: Duration = Duration::from_secs(3);
+
 /// How a packet to a peer gets to the server.
 pub(super) struct Way {
     pub(super) socket: SocketId,
@@ -131,6 +135,15 @@ impl Relay {
             State::Idle | State::Waiting | State::Connecting(_) | State::Failed | State::Gone => {
                 false
             }
+        }
+    }
+
+    /// Whether nobody has answered, and the next attempt may be seconds away.
+    pub(super) fn backs_off(&self, now: Instant) -> bool {
+        match &self.state {
+            State::Connecting(_) => self.began.is_some_and(|began| now >= began + CONNECTING_FOR),
+            State::Active(active) => !active.closing && active.client.backs_off(),
+            State::Idle | State::Waiting | State::Open(_) | State::Failed | State::Gone => false,
         }
     }
 
@@ -574,6 +587,18 @@ impl Relays {
     pub(super) fn end(&mut self, index: usize, failed: bool) -> Option<(SocketId, SocketAddr)> {
         let left = self.leaves(index);
         self.leave(index, failed);
+        left
+    }
+
+    /// Ends an attempt that nobody answers, for another one. Returns what its packets left from.
+    pub(super) fn begin_again(&mut self, index: usize) -> Option<(SocketId, SocketAddr)> {
+        let left = self.leaves(index);
+        let allocated = self.list.get(index).is_some_and(|relay| relay.allocated);
+        self.leave(index, false);
+        if let Some(relay) = self.list.get_mut(index) {
+            relay.state = State::Waiting;
+            relay.allocated = allocated;
+        }
         left
     }
 

@@ -451,6 +451,12 @@ impl Client {
         self.answered
     }
 
+    /// Whether an allocation was asked for more than once, so that the next time may be seconds away.
+    pub(crate) fn backs_off(&self) -> bool {
+        let allocates = |ask: &Ask| matches!(ask, Ask::Allocate { .. });
+        matches!(self.state, State::Allocating) && self.transactions.is_repeated(allocates)
+    }
+
     /// Username and password, with the realm and nonce that the server gave last: a later client
     /// of the same server that gets them saves a round trip. [rfc8489-9.2.3.2-1]
     #[must_use]

@@ -195,6 +195,11 @@ impl Transactions {
         self.list.iter().any(|transaction| of(&transaction.ask))
     }
 
+    /// Whether a request was sent more than once.
+    pub(super) fn is_repeated(&self, of: impl Fn(&Ask) -> bool) -> bool {
+        self.list.iter().any(|transaction| of(&transaction.ask) && transaction.timing.sent() > 1)
+    }
+
     pub(super) fn has_due(&self) -> bool {
         self.list.iter().any(|transaction| transaction.due)
     }

@@ -519,3 +519,34 @@ fn a_redirection_to_another_server_of_ours_is_refused() {
     assert_eq!(failures(&world, left), [GatherFailure::Relay(turn::Error::Redirect)]);
     assert_eq!(world.turns[1].count(Method::REFRESH), 0);
 }
+
+/// The next request may be seconds away.
+#[test]
+fn a_restart_asks_a_server_that_is_back_for_an_allocation_at_once() {
+    let mut world = World::new();
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    // It was asked three times, and would be again in two seconds.
+    world.run_for(ms(1_500));
+    world.turns.push(TurnServer::new(SERVER, &["198.51.100.1:50000"]));
+    world.restart(left);
+    world.run_for(ms(100));
+    assert_eq!(relayed(&world, left), [addr("198.51.100.1:50000")]);
+    assert_eq!(failures(&world, left), []);
+}
+
+/// So may the next attempt of TCP; one that has begun of late goes on.
+#[test]
+fn a_restart_tries_a_connection_anew_that_does_not_open() {
+    let mut world = World::new();
+    let left = node(&mut world, &[at(SERVER, Transport::Tcp)]);
+    world.run_for(ms(1_000));
+    world.restart(left);
+    world.run_for(ms(2_500));
+    assert_eq!(opens(&world).len(), 1);
+    world.restart(left);
+    let [(_, first, ..), (_, second, ..)] = opens(&world)[..] else {
+        panic!("{:?}", opens(&world))
+    };
+    assert!(world.connects.iter().any(|known| known.2 == Connect::Cancel(first)));
+    assert!(world.connected(left.node, second, Ok(local(7000))).is_some());
+}
