@@ -142,7 +142,8 @@ impl Agent {
     /// The socket or relay of a base is gone: its candidates are, too, and data moves to another
     /// valid pair at once. If there is none a restart is recommended: at once where no other pair
     /// could be nominated, else when two round trips have found none. The next relay has another
-    /// address, which may need a restart, too. [rfc8445-5.1.1.4-3]
+    /// address, which may need a restart, too; and so it does before any pair works, where the end
+    /// of candidates was told. [rfc8445-5.1.1.4-3] [rfc8838-13-6]
     pub(crate) fn remove_base(&mut self, cx: &mut Context<'_>, base: BaseId) {
         let known = self.core.local.base(base).filter(|base| base.usable);
         let Some((component, relayed)) = known.map(|base| (base.component, base.relayed)) else {
@@ -165,8 +166,11 @@ impl Agent {
             previous.fail_base(base, &mut self.core);
         }
         // A restart that waits for its answer is as good as another.
-        let lost =
-            carried && self.session.is_started() && self.sending_pair(component, cx.now).is_none();
+        let awaited = relayed && self.state == AgentState::Checking && !self.core.advised;
+        let others = || self.core.local.bases().any(|(_, base)| base.relayed && base.usable);
+        let lost = (carried || awaited && !self.may_trickle_relay(component) && !others())
+            && self.session.is_started()
+            && self.sending_pair(component, cx.now).is_none();
         if lost && !self.core.gathering && self.core.local.is_connected() {
             if searches {
                 let search = SEARCH_WAIT + rtt.unwrap_or_default().min(SEARCH_WAIT * 4) * 2;

@@ -14,7 +14,7 @@ use floe::{
     Transport,
 };
 
-use crate::harness::{Outcome, Packet, Party, World, addr, ms};
+use crate::harness::{Hand, Outcome, Packet, Party, World, addr, host, ms};
 use crate::relay::{LEFT, RIGHT, SERVER, credentials, party, relayed, relaying, turn, world};
 use crate::turn_server::TurnServer;
 
@@ -549,4 +549,26 @@ fn a_restart_tries_a_connection_anew_that_does_not_open() {
     };
     assert!(world.connects.iter().any(|known| known.2 == Connect::Cancel(first)));
     assert!(world.connected(left.node, second, Ok(local(7000))).is_some());
+}
+
+/// The end of candidates was told, so that the peer would hear of its next address in vain.
+#[test]
+fn a_relay_that_is_lost_before_any_pair_works_calls_for_a_restart_at_once() {
+    let mut world = world();
+    let left = party(&mut world, relaying(Role::Controlling), LEFT);
+    let mut peer = Hand::new(&world, left, RIGHT).plain();
+    peer.options.trickle = true;
+    peer.streams[0].end_of_candidates = false;
+    world.set_remote(left, &peer);
+    world.run_for(ms(500));
+    assert_eq!(world.state(left), AgentState::Checking);
+    world.turns[0].restart();
+    // The permission for it tells of the loss.
+    world.add_candidate(left, &host("192.0.2.9:9", 1)).unwrap();
+    world.run_for(ms(500));
+    let recommended = |event: &Event| matches!(event, Event::RestartRecommended { .. });
+    assert_eq!(world.events_of(left.node).iter().filter(|event| recommended(event)).count(), 1);
+    world.restart(left);
+    world.run_for(ms(100));
+    assert_eq!(relayed(&world, left), [addr("198.51.100.1:50001")]);
 }
