@@ -135,7 +135,8 @@ pub enum RestartReason {
     /// The selected pair does not answer its verification, and half a second later no other has
     /// taken its place. It may still come back, and is kept until the restart has found another.
     Silent,
-    /// The checks failed, or the server lost the relay of the selected pair.
+    /// The checks failed, the server lost the relay of the selected pair, or the peer cannot be
+    /// told of another pair or address otherwise.
     Failed,
     /// The local address of the pair in use is gone and none is in reserve, its path does not
     /// answer after a change of the network, or an address turned up that only a restart makes a

@@ -22,7 +22,8 @@ use super::session::{Check, CheckKind, Session};
 use super::{Context, Core, Outgoing};
 
 /// Unanswered transactions that one pair keeps; with a fresh one every 150 ms, and every 300 ms once
-/// there are eight, they cover a round trip of 6 s: more than a nomination is given to be answered.
+/// there are eight, they cover a round trip of 6 s: more than a nomination is given to be answered,
+/// unless there are too many for the limit of all pairs together.
 const CHECKS_PER_PAIR: usize = 24;
 /// Unanswered transactions beyond the number of pairs that an agent keeps, while any pair has more
 /// than one of a kind.

@@ -84,6 +84,16 @@ pub(crate) struct Context<'a> {
     pub(crate) events: &'a mut VecDeque<Event>,
 }
 
+impl Context<'_> {
+    /// Recommends a restart, once: what calls for it may be found in several places at a time.
+    fn recommend_restart(&mut self, reason: RestartReason) {
+        let event = Event::RestartRecommended { agent: self.id, reason };
+        if !self.events.contains(&event) {
+            self.events.push_back(event);
+        }
+    }
+}
+
 /// A packet that was encoded into the caller's buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing {
@@ -756,13 +766,13 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
                 let relieved = session.stand_in(component, cx.now).is_some();
                 if selected && !relieved && !session.retired {
                     let reason = RestartReason::Silent;
-                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                    cx.recommend_restart(reason);
                 }
             }
             ConsentStep::RestartAdvised => {
                 if missed && !session.retired {
                     let reason = RestartReason::ConsentExpiring;
-                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                    cx.recommend_restart(reason);
                 }
             }
             ConsentStep::Expired if !session.asks_consent(id, core) => {

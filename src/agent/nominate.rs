@@ -17,12 +17,16 @@ use super::{Context, Core};
 /// How long a nomination is repeated when another pair could be nominated in its place.
 const NOMINATION_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a nomination is made anew as the peer saw it come from another address.
+const ANEW: u8 = 3;
+
 /// How long a pair over a relay waits at most, where it is nominated for good, for better ones that
 /// may come.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// How long after a selection the nominations of a peer that nominates every pair count by
-/// priority; later ones are deliberate, and the newest counts.
+/// priority, and one that another peer gave up may still come late; later ones are deliberate, and
+/// the newest counts.
 const SETTLING: Duration = Duration::from_secs(3);
 
 impl Session {
@@ -55,6 +59,7 @@ impl Session {
         if let Some(component) = self.component_mut(component) {
             component.nominating = Some(id);
             component.nominating_since = cx.now;
+            component.anew = 0;
             component.tried = true;
         }
         self.nominations = self.nominations.saturating_add(1);
@@ -211,7 +216,8 @@ impl Session {
     /// The peer sees a pair that is selected, or being nominated, from another address than before:
     /// a NAT on our side has forgotten us. Where the peer follows later nominations, the pair is
     /// nominated again, so that it takes the new address; elsewhere only a restart tells it of the
-    /// end of the selected one. Returns whether what was answered is void.
+    /// end of the selected one. Returns whether what was answered is void: where addresses go back
+    /// and forth it counts in the end.
     pub(super) fn renominate_moved(
         &mut self,
         component: ComponentId,
@@ -225,13 +231,17 @@ impl Session {
         if !concerned || self.retired {
             return false;
         }
-        let renominates = self.renomination && core.role == Role::Controlling;
+        let anew = if known.nominating == Some(id) { known.anew } else { 0 };
+        let renominates = self.renomination && core.role == Role::Controlling && anew < ANEW;
         if renominates {
             self.cancel_checks(id, core);
             self.nominate(id, core, cx);
+            if let Some(known) = self.component_mut(component) {
+                known.anew = anew + 1;
+            }
         } else if selected && !self.renomination {
             let reason = RestartReason::Failed;
-            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            cx.recommend_restart(reason);
         }
         renominates
     }
@@ -270,7 +280,7 @@ impl Session {
                 // Once is enough.
                 self.cancel_checks(id, core);
                 let reason = RestartReason::Failed;
-                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                cx.recommend_restart(reason);
                 return;
             }
             (Some(_) | None, _) => return,
@@ -451,7 +461,7 @@ impl Session {
             // Without an address the restart waits for one.
             if !core.advised && core.local.is_connected() {
                 let reason = RestartReason::Failed;
-                cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                cx.recommend_restart(reason);
             }
         }
     }

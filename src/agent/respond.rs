@@ -409,7 +409,7 @@ impl Session {
                 if request.nominated.is_some() && pair.revivals < u8::MAX {
                     pair.revivals = u8::MAX;
                     let reason = RestartReason::Failed;
-                    cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+                    cx.recommend_restart(reason);
                 }
                 return;
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::candidate::CandidateKind;
 use crate::config::{CandidatePolicy, ConsentMode, Gathering, Trickle};
-use crate::event::{AgentState, Event, RestartReason};
+use crate::event::{AgentState, RestartReason};
 use crate::net::ComponentId;
 use crate::time::{Instant, earlier};
 
@@ -266,7 +266,7 @@ impl Agent {
 
     fn recommend(&mut self, cx: &mut Context<'_>, reason: RestartReason) {
         self.news = false;
-        cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+        cx.recommend_restart(reason);
     }
 
     /// Takes what the endpoint is to follow up.

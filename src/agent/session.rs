@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::candidate::{Credentials, Secret};
 use crate::config::Role;
-use crate::event::{Event, PairFailure, RestartReason};
+use crate::event::{PairFailure, RestartReason};
 use crate::net::ComponentId;
 use crate::stun::{ClientTransaction, IntegrityKey, TransactionId};
 use crate::time::Instant;
@@ -79,6 +79,8 @@ pub(super) struct Component {
     /// The pair that our nominating check is about.
     pub(super) nominating: Option<PairId>,
     pub(super) nominating_since: Instant,
+    /// How often that nomination was made anew.
+    pub(super) anew: u8,
     /// Whether any pair was nominated in this generation, answered or not.
     pub(super) tried: bool,
     /// A nomination was given up that the peer may have followed: what is selected is nominated
@@ -202,6 +204,7 @@ impl Session {
                     selected_since: now,
                     nominating: None,
                     nominating_since: now,
+                    anew: 0,
                     tried: false,
                     nomination_open: false,
                     concluded: false,
@@ -386,7 +389,7 @@ impl Session {
         });
         if others && !self.retired && (stranded || !lacked && lacks(self)) {
             let reason = RestartReason::Failed;
-            cx.events.push_back(Event::RestartRecommended { agent: cx.id, reason });
+            cx.recommend_restart(reason);
         }
     }
 

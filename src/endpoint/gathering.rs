@@ -138,7 +138,10 @@ impl Endpoint {
             .and_then(|slot| slot.agent.as_mut())
             .is_some_and(|agent| agent.take_regather());
         if began {
-            if let Some(slot) = self.slots.get(index) {
+            let asks = |slot: &&super::Slot| {
+                slot.agent.as_ref().is_some_and(|agent| agent.uses_reflexive())
+            };
+            if let Some(slot) = self.slots.get(index).filter(asks) {
                 self.gatherer.distrust(|socket| slot.bases.contains(&socket));
             }
             self.confirm_relays(index);

@@ -57,11 +57,13 @@ impl Grant {
         self.due().is_some_and(|at| at <= now)
     }
 
-    const fn asked(self) -> Self {
+    fn asked(self, now: Instant) -> Self {
         match self {
-            Self::Wanted | Self::Asked => Self::Asked,
-            Self::Granted { expires, .. } | Self::Renewing { expires } => {
+            Self::Granted { expires, .. } | Self::Renewing { expires } if now < expires => {
                 Self::Renewing { expires }
+            }
+            Self::Wanted | Self::Asked | Self::Granted { .. } | Self::Renewing { .. } => {
+                Self::Asked
             }
         }
     }
@@ -87,7 +89,9 @@ impl Grant {
     /// A request had no answer: what the server still has is asked for again while it lives.
     fn unanswered(self, now: Instant) -> Self {
         match self {
-            Self::Renewing { expires } => Self::Granted { expires, renew_at: now + RETRY },
+            Self::Renewing { expires } => {
+                Self::Granted { expires, renew_at: (now + RETRY).min(expires) }
+            }
             Self::Wanted | Self::Asked | Self::Granted { .. } => self,
         }
     }
@@ -370,7 +374,7 @@ impl Peers {
             if let Some(grant) = channel.grant
                 && grant.is_due(now)
             {
-                channel.grant = Some(grant.asked());
+                channel.grant = Some(grant.asked(now));
                 channel.until = now + CHANNEL_LIFETIME + COOL_DOWN;
                 return Some(PeerAsk::Channel { number, peer: channel.peer });
             }
@@ -381,7 +385,7 @@ impl Peers {
     fn batch(&mut self, now: Instant) -> Vec<IpAddr> {
         let mut due = self.permissions.iter_mut().filter(|permission| permission.grant.is_due(now));
         if let Some(single) = due.find(|permission| permission.alone) {
-            single.grant = single.grant.asked();
+            single.grant = single.grant.asked(now);
             return vec![single.ip];
         }
         let soon = now + BATCH_WINDOW;
@@ -392,7 +396,7 @@ impl Peers {
         batch
             .take(BATCH)
             .map(|permission| {
-                permission.grant = permission.grant.asked();
+                permission.grant = permission.grant.asked(now);
                 permission.ip
             })
             .collect()
@@ -454,12 +458,12 @@ impl Peers {
         jitter: u64,
     ) -> bool {
         let Some(channel) = self.channel_of(peer) else { return false };
+        channel.until = now + CHANNEL_LIFETIME + COOL_DOWN;
         let live = channel.grant.filter(|grant| grant.is_live(now));
         if let (Outcome::Failed(PeerError::Timeout), Some(grant)) = (outcome, live) {
             channel.grant = Some(grant.unanswered(now));
             return false;
         }
-        channel.until = now + CHANNEL_LIFETIME + COOL_DOWN;
         if channel.grant.is_none() {
             return false;
         }

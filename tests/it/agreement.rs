@@ -238,7 +238,7 @@ fn an_answer_that_is_on_its_way_counts_when_no_more_may_be_sent() {
 }
 
 /// The agent's clock may have stood still in between. A copy of the first nomination that comes
-/// late changes nothing. [rfc8445-8.1.1-4]
+/// late changes nothing.
 #[test]
 fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
     let (mut world, agent, mut high) = controlled(|config| {
@@ -325,4 +325,30 @@ fn a_nomination_that_was_given_up_counts_if_it_is_answered_before_another_one() 
     let used = selected(&world, agent);
     assert_eq!(used.map(|(_, remote)| remote), Some(first.address));
     assert_eq!(recommendations(&world, agent), []);
+}
+
+/// Where the peer sees each check come from another address, nominating anew would never end.
+#[test]
+fn a_nomination_that_is_seen_from_two_addresses_in_turn_ends() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    let answering = hand.clone();
+    let mut turn = 0;
+    world.respond(hand.address, move |packet| {
+        turn += 1;
+        let mapped = ["198.51.100.1:1000", "198.51.100.1:2000"][turn % 2];
+        let is_request = packet.is_request();
+        if is_request { vec![answering.success_mapped(packet, addr(mapped))] } else { Vec::new() }
+    });
+    let mut description = hand.plain();
+    description.options.renomination = true;
+    world.set_remote(agent, &description);
+    world.run_for(ms(2_000));
+    assert_eq!(world.state(agent), AgentState::Completed);
+    let nominations = |world: &World| world.log.iter().filter(|packet| packet.nominates()).count();
+    assert!(nominations(&world) <= 4, "{}", nominations(&world));
+    world.run_for(ms(60_000));
+    assert!(nominations(&world) <= 70, "{}", nominations(&world));
+    assert_eq!(world.state(agent), AgentState::Completed);
 }

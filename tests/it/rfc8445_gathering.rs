@@ -756,3 +756,21 @@ fn a_peer_is_no_server() {
     let requests = world.requests_from(BASE);
     assert!(requests.iter().all(|request| request.message().username().is_some()));
 }
+
+/// A server that is slow is asked on for the other agent of the socket.
+#[test]
+fn a_restart_of_an_agent_that_uses_relays_alone_ends_no_other_gathering() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, BASE);
+    world.server(node, Server::stun(addr(SERVER)));
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.policy = CandidatePolicy::Relay;
+    let relaying = world.agent(node, config);
+    let party = world.agent(node, AgentConfig::new(Role::Controlling));
+    world.run_for(ms(1_000));
+    world.restart(relaying);
+    world.respond(addr(SERVER), stun_server(|_| addr(MAPPED)));
+    world.run_for(ms(5_000));
+    assert!(candidates(&world, party).iter().any(|c| c.kind == CandidateKind::ServerReflexive));
+}

@@ -133,6 +133,24 @@ fn neither_number_nor_peer_is_used_otherwise_for_five_minutes() {
     assert_eq!(world.send(fourth, b"x").unwrap()[..2], [0x40, 0]);
 }
 
+/// Its renewal was granted, as far as anybody knows. [rfc8656-12-3]
+#[test]
+fn a_channel_whose_renewal_had_no_answer_cools_down_from_the_last_request_on() {
+    let mut world = World::allocated();
+    let (first, second) = (addr("192.0.2.1:5000"), addr("192.0.2.2:5000"));
+    world.client.bind_channel(world.now, first).unwrap();
+    world.run(ms(50));
+    world.server.always = Some((Method::CHANNEL_BIND, Reply::Lose));
+    world.client.ask_again(world.now, first);
+    world.run(ms(45_000));
+    world.server.always = None;
+    world.client.forget(first);
+    world.run(ms(860_000));
+    world.client.bind_channel(world.now, second).unwrap();
+    world.run(ms(50));
+    assert_eq!(world.send(second, b"x").unwrap()[..2], [0x40, 1]);
+}
+
 /// The server goes on using a channel that we gave up, as when its renewal found no answer.
 /// [rfc8656-12-4]
 #[test]

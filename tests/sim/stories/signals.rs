@@ -2,6 +2,7 @@
 
 use floe::Event;
 use floe::config::Mode;
+use floe::event::RestartReason;
 
 use crate::world::call::Call;
 use crate::world::nat::Nat;
@@ -114,7 +115,7 @@ fn an_offer_that_is_said_again_after_its_answer_ends_no_call() {
     }
 }
 
-/// Each of the two components has a socket more, and a recommendation.
+/// Each of the two components has a socket more.
 #[test]
 fn what_is_recommended_for_each_component_is_one_restart() {
     let world = World::new(seed!());
@@ -124,7 +125,7 @@ fn what_is_recommended_for_each_component_is_one_restart() {
     world.run_for(secs(1));
     left.joins_internet();
     world.run_for(secs(5));
-    assert!(call.recommendations(left).len() > 1);
+    assert_eq!(call.recommendations(left).len(), 1);
     let events = call.events(right);
     let by_peer = |(_, event): &&(_, Event)| matches!(event, Event::RestartedByPeer { .. });
     assert_eq!(events.iter().filter(by_peer).count(), 1);
@@ -148,5 +149,25 @@ fn an_offer_that_was_given_up_for_another_one_ends_no_call_when_it_comes_late() 
         call.restart(left);
         world.run_for(secs(20));
         assert!(call.completed()() && call.agree(), "{n} {:?}", call.states(right));
+    }
+}
+
+/// The consent of one component ends before that of the other, on which it is missed.
+#[test]
+fn what_two_components_lose_with_one_path_calls_for_one_restart() {
+    let world = World::new(seed!());
+    let (left, right) = (world.host().with_streams(&[2]), world.host().with_streams(&[2]));
+    let call = world.call(left, right).without_restarts().tune_both(|config| {
+        config.streams = vec![2];
+        config.nomination.renomination = false;
+    });
+    world.run_until(call.completed(), secs(5));
+    world.run_for(secs(1));
+    world.cut(left, right);
+    world.run_for(secs(60));
+    for side in [left, right] {
+        let failed = |(_, reason): &&(_, RestartReason)| *reason == RestartReason::Failed;
+        let recommended = call.recommendations(side);
+        assert_eq!(recommended.iter().filter(failed).count(), 1, "{recommended:?}");
     }
 }

@@ -102,8 +102,6 @@ pub(crate) struct Side {
     answers: Vec<(Description, Option<String>)>,
     /// A restart waits for the one that is under way.
     restart_due: bool,
-    /// When one was last recommended.
-    advised: Option<Instant>,
     /// How many of the peer's generations it heard of: what is older comes too late.
     newest: usize,
     /// What arrived before the first offer.
@@ -462,8 +460,6 @@ impl Inner {
             Event::RestartRecommended { reason: RestartReason::NotAnswered, .. } if restarts => {
                 self.schedule(now, What::Act { call, side, act: Act::Remind });
             }
-            // As for each of several components.
-            Event::RestartRecommended { .. } if s.advised.replace(now) == Some(now) => {}
             Event::RestartRecommended { .. } if restarts && side == 0 => {
                 self.schedule(now, What::Act { call, side, act: Act::Restart });
             }
