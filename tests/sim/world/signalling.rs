@@ -366,12 +366,9 @@ impl Inner {
             self.act(call, side, Act::Remind);
             return;
         }
-        // Of two offers that cross one counts: who answers has given up its own, which may still
-        // come. [RFC 3264 §4]
+        // Of two offers that cross one counts. [RFC 3264 §4]
         let pending = self.side(call, side).pending.is_some();
-        let mut answers = self.side(call, 1 - side).answers.iter();
-        let given_up = answers.any(|(answer, _)| ufrag(answer, 0) == theirs);
-        if given_up || pending && current > theirs {
+        if pending && current > theirs {
             return;
         }
         if !self.description_arrives(call, side, description, generation) {
