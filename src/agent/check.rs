@@ -25,6 +25,8 @@ use super::{Context, Core, Outgoing};
 /// there are eight, they cover a round trip of 6 s: more than a nomination is given to be answered,
 /// unless there are too many for the limit of all pairs together.
 const CHECKS_PER_PAIR: usize = 24;
+/// With so many a pair is checked half as often.
+const SLOWED_FROM: usize = 8;
 /// Unanswered transactions beyond the number of pairs that an agent keeps, while any pair has more
 /// than one of a kind.
 const CHECKS_SPARE: usize = 16;
@@ -172,7 +174,7 @@ impl Session {
     /// queue these would lengthen it, and be forgotten before they are answered.
     fn slowed(&self, interval: Duration, id: PairId) -> Duration {
         let waiting = self.checks.iter().filter(|check| check.pair == id).count();
-        if waiting < CHECKS_PER_PAIR / 3 { interval } else { interval.saturating_mul(2) }
+        if waiting < SLOWED_FROM { interval } else { interval.saturating_mul(2) }
     }
 
     /// No more may be sent for a pair; what was sent may still be answered.

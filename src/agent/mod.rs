@@ -765,14 +765,12 @@ fn judge_consent(session: &mut Session, id: PairId, core: &mut Core, cx: &mut Co
             ConsentStep::StillSilent => {
                 let relieved = session.stand_in(component, cx.now).is_some();
                 if selected && !relieved && !session.retired {
-                    let reason = RestartReason::Silent;
-                    cx.recommend_restart(reason);
+                    cx.recommend_restart(RestartReason::Silent);
                 }
             }
             ConsentStep::RestartAdvised => {
                 if missed && !session.retired {
-                    let reason = RestartReason::ConsentExpiring;
-                    cx.recommend_restart(reason);
+                    cx.recommend_restart(RestartReason::ConsentExpiring);
                 }
             }
             ConsentStep::Expired if !session.asks_consent(id, core) => {

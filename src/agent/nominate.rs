@@ -240,8 +240,7 @@ impl Session {
                 known.anew = anew + 1;
             }
         } else if selected && !self.renomination {
-            let reason = RestartReason::Failed;
-            cx.recommend_restart(reason);
+            cx.recommend_restart(RestartReason::Failed);
         }
         renominates
     }
@@ -279,8 +278,7 @@ impl Session {
             (_, Some(selected)) if last_word && selected != id => {
                 // Once is enough.
                 self.cancel_checks(id, core);
-                let reason = RestartReason::Failed;
-                cx.recommend_restart(reason);
+                cx.recommend_restart(RestartReason::Failed);
                 return;
             }
             (Some(_) | None, _) => return,
@@ -460,8 +458,7 @@ impl Session {
             }
             // Without an address the restart waits for one.
             if !core.advised && core.local.is_connected() {
-                let reason = RestartReason::Failed;
-                cx.recommend_restart(reason);
+                cx.recommend_restart(RestartReason::Failed);
             }
         }
     }

@@ -408,8 +408,7 @@ impl Session {
                 // The peer selects a pair that we never shall: only a restart brings us together.
                 if request.nominated.is_some() && pair.revivals < u8::MAX {
                     pair.revivals = u8::MAX;
-                    let reason = RestartReason::Failed;
-                    cx.recommend_restart(reason);
+                    cx.recommend_restart(RestartReason::Failed);
                 }
                 return;
             }

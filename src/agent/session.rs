@@ -388,8 +388,7 @@ impl Session {
                 && (pair.state.is_open() || pair.triggered || pair.valid.is_some())
         });
         if others && !self.retired && (stranded || !lacked && lacks(self)) {
-            let reason = RestartReason::Failed;
-            cx.recommend_restart(reason);
+            cx.recommend_restart(RestartReason::Failed);
         }
     }
 
@@ -414,26 +413,18 @@ impl Session {
 
     /// Ends all checks of a pair: late answers will be unknown.
     pub(super) fn cancel_checks(&mut self, id: PairId, core: &mut Core) {
-        let ended = &mut core.ended;
-        self.checks.retain(|check| {
-            if check.pair == id {
-                ended.push(check.id);
-            }
-            check.pair != id
-        });
+        self.end_checks(core, |check| check.pair == id);
     }
 
     /// The same where another pair was selected: one that nominated it for good may still be answered.
     pub(super) fn cancel_others(&mut self, id: PairId, core: &mut Core) {
-        let (ended, once) = (&mut core.ended, !self.renomination);
-        self.checks.retain(|check| {
-            let kept = once && matches!(check.kind, CheckKind::Nomination(_));
-            let gone = check.pair == id && !kept;
-            if gone {
-                ended.push(check.id);
-            }
-            !gone
-        });
+        let once = !self.renomination;
+        let kept = |check: &Check| once && matches!(check.kind, CheckKind::Nomination(_));
+        self.end_checks(core, |check| check.pair == id && !kept(check));
+    }
+
+    fn end_checks(&mut self, core: &mut Core, ends: impl Fn(&Check) -> bool) {
+        core.ended.extend(self.checks.extract_if(.., |check| ends(check)).map(|check| check.id));
     }
 
     /// Ends everything. [rfc8445-11-7] [rfc8445-11-8]

@@ -82,19 +82,16 @@ impl Endpoint {
     /// An agent starts anew, maybe because nothing came through a relay any more: is it still there?
     /// A server that has not answered may be back, and is asked anew.
     pub(super) fn confirm_relays(&mut self, index: usize) {
-        let Some(slot) = self.slots.get(index) else { return };
         let now = self.now;
         for relay in 0..self.relays.len() {
+            let Some(slot) = self.slots.get(index) else { return };
             let known = self.relays.get(relay);
             let Some(known) = known.filter(|known| slot.bases.contains(&known.socket)) else {
                 continue;
             };
             if known.backs_off(now) {
-                if let Some((via, server)) = self.relays.begin_again(relay)
-                    && let Ok(number) = u16::try_from(relay)
-                {
-                    self.routes.remove_relay(via, server, number);
-                }
+                let left = self.relays.begin_again(relay);
+                self.unroute(relay, left);
             } else if !known.bases.is_empty()
                 && let Some(client) = self.relays.client_mut(relay)
             {
@@ -294,12 +291,9 @@ impl Endpoint {
     }
 
     fn follow_redirection(&mut self, index: usize, to: SocketAddr, domain: Option<Box<str>>) {
-        let number = u16::try_from(index).unwrap_or(u16::MAX);
         let left = self.relays.leaves(index);
         if self.relays.redirect(index, to, domain) {
-            if let Some((via, server)) = left {
-                self.routes.remove_relay(via, server, number);
-            }
+            self.unroute(index, left);
         } else {
             self.relay_failed(index, GatherFailure::Relay(turn::Error::Redirect));
         }
@@ -313,9 +307,13 @@ impl Endpoint {
     }
 
     fn end_relay(&mut self, index: usize, failed: bool) {
-        if let Some((via, server)) = self.relays.end(index, failed)
-            && let Ok(number) = u16::try_from(index)
-        {
+        let left = self.relays.end(index, failed);
+        self.unroute(index, left);
+    }
+
+    /// What comes where the packets of a relay left from is not its client's any more.
+    fn unroute(&mut self, index: usize, left: Option<(SocketId, SocketAddr)>) {
+        if let (Some((via, server)), Ok(number)) = (left, u16::try_from(index)) {
             self.routes.remove_relay(via, server, number);
         }
     }

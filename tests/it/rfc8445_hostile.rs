@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use floe::candidate::CandidateKind;
 use floe::config::{AgentConfig, CheckBackoff, Role};
 use floe::stats::PairStateKind;
 use floe::stun::{MessageClass, TransactionId};
@@ -184,4 +185,26 @@ fn nothing_is_due_more_often_than_needed() {
         steps += 1;
     }
     assert!(steps < 200, "{steps}");
+}
+
+/// Answers from elsewhere say that an address cannot be reached: it keeps no other one out, up to as
+/// many again. [rfc8445-7.3.1.3-p1]
+#[test]
+fn answers_from_elsewhere_double_what_is_learned_and_no_more() {
+    let (mut world, party, mut hand) = one(Role::Controlled);
+    world.set_remote(party, &hand.description(&[]));
+    let mut most = 0;
+    for n in 1..=60 {
+        let from = addr(&format!("203.0.113.{n}:9"));
+        world.deliver(from, addr(BASE), &hand.check());
+        world.run_for(ms(100));
+        let checks = world.log.iter().filter(|packet| packet.is_request() && packet.to == from);
+        for check in checks.cloned().collect::<Vec<_>>() {
+            world.deliver(addr("198.51.100.1:1"), addr(BASE), &hand.success(&check));
+        }
+        let learned = world.view(party).stats().remote;
+        let learned = learned.iter().filter(|one| one.kind == CandidateKind::PeerReflexive);
+        most = most.max(learned.count());
+    }
+    assert_eq!(most, 16);
 }
