@@ -67,7 +67,8 @@ impl Session {
         (usize::from(core.config.limits.pairs) / self.streams.len().max(1)).max(1)
     }
 
-    /// All pairs of a base and a remote candidate that the rules allow.
+    /// All pairs of a base and a remote candidate that the rules allow: a candidate that a check came
+    /// from is not paired with other bases. [rfc8445-7.3.1.3-p1]
     fn possible_pairs(&self, stream: u16, core: &Core) -> Vec<Possible> {
         let Some(remotes) = self.remote_stream(stream) else { return Vec::new() };
         let mut possible = Vec::new();
@@ -76,7 +77,7 @@ impl Session {
                 continue;
             };
             for (remote_id, remote) in remotes.iter(stream) {
-                if pairable(base, remote, stream) {
+                if pairable(base, remote, stream) && !remote.is_heard_elsewhere(base_id) {
                     let priority = pair_priority(core.role, local.priority, remote.priority);
                     possible.push(Possible { priority, base: base_id, remote: remote_id });
                 }

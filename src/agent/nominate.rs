@@ -303,10 +303,10 @@ impl Session {
         if component.selected == Some(id) {
             let known = component.newest.unwrap_or(nominated);
             let value = nominated.value.max(known.value);
-            let since = nominated.since.max(known.since);
+            let order = nominated.order.max(known.order);
             let id = component.id;
             if let Some(component) = self.component_mut(id) {
-                component.newest = Some(Nominated { value, since });
+                component.newest = Some(Nominated { value, order });
             }
             return;
         }
@@ -320,7 +320,7 @@ impl Session {
             (Some(_), None, _) | (None, None, None) => true,
             (None, Some(_), _) => false,
             (None, None, Some(current)) => {
-                let older = newest.is_some_and(|newest| nominated.since < newest.since);
+                let older = newest.is_some_and(|newest| nominated.order < newest.order);
                 let was_selected = pair.valid.as_ref().is_some_and(|valid| valid.nominated);
                 let counts = match self.remote_regular {
                     true => !(older || settling && was_selected),

@@ -103,8 +103,8 @@ impl Pair {
     /// Notes a nomination, if it is one, that counts once the pair works.
     pub(super) fn put_off(&mut self, nominated: Option<Nominated>) {
         let known = self.nomination_pending;
-        let since = |new: Nominated| known.map_or(new.since, |known| known.since);
-        let new = nominated.map(|new| Nominated { since: since(new), ..new });
+        let order = |new: Nominated| known.map_or(new.order, |known| known.order);
+        let new = nominated.map(|new| Nominated { order: order(new), ..new });
         self.nomination_pending = new.or(known);
     }
 
@@ -122,12 +122,12 @@ impl Pair {
     }
 }
 
-/// A nomination that was received: with the value of the renomination extension, if any, and when
-/// it came first.
+/// A nomination that was received: with the value of the renomination extension, if any, and how
+/// many came before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nominated {
     pub(super) value: Option<u32>,
-    pub(super) since: Instant,
+    pub(super) order: u64,
 }
 
 /// Computes the priority of a pair from the priorities of its candidates.

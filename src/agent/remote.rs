@@ -132,6 +132,11 @@ impl RemoteCandidate {
         self.kind == CandidateKind::PeerReflexive
     }
 
+    /// Whether all that tells of it is a check that came to another base.
+    pub(super) fn is_heard_elsewhere(&self, base: BaseId) -> bool {
+        self.is_learned() && self.via.is_some_and(|via| via.base != base)
+    }
+
     pub(super) fn is_relayed(&self) -> bool {
         self.kind == CandidateKind::Relayed
     }

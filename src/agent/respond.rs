@@ -54,7 +54,8 @@ impl Session {
         }
         let nominated = (message.use_candidate() && core.role == Role::Controlled).then(|| {
             let attribute = AttributeType(core.config.nomination.attribute);
-            Nominated { value: message.nomination(attribute), since: cx.now }
+            self.nominations_heard += 1;
+            Nominated { value: message.nomination(attribute), order: self.nominations_heard }
         });
         let request = Request { base, component, from, priority, nominated };
         let current = self

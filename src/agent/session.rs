@@ -168,6 +168,8 @@ pub(super) struct Session {
     /// Whether the peer nominates one pair after another, as those do that know RFC 8445, and not
     /// every pair at once.
     pub(super) remote_regular: bool,
+    /// How many nominations the peer has sent.
+    pub(super) nominations_heard: u64,
     pub(super) remote_lite: bool,
     /// Since when the peer checks us in its generation of now, and so has our credentials.
     pub(super) known_to_peer: Option<Instant>,
@@ -239,6 +241,7 @@ impl Session {
             ta: super::TA_DEFAULT,
             renomination: false,
             remote_regular: false,
+            nominations_heard: 0,
             remote_lite: false,
             known_to_peer: None,
             lite_choice: LiteChoice::default(),

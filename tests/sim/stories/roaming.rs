@@ -1,14 +1,15 @@
 //! Roaming: interfaces come and go, addresses change, machines sleep, and the call goes on.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
-use floe::candidate::CandidateKind::ServerReflexive;
+use floe::candidate::CandidateKind::{PeerReflexive, ServerReflexive};
 use floe::config::Gathering;
 use floe::event::RestartReason;
 
 use crate::world::call::Call;
 use crate::world::host::Host;
-use crate::world::nat::{Nat, Reboot};
+use crate::world::nat::{Depends, Nat, Reboot};
 use crate::world::rng::Rng;
 use crate::world::signalling::Signal;
 use crate::world::{Seed, World, millis, secs};
@@ -389,4 +390,25 @@ fn nothing_is_tried_again_from_an_address_that_is_gone() {
     left.leaves(left.addresses()[1]);
     world.run_for(secs(10));
     assert!(call.completed()() && call.agree());
+}
+
+/// When the direct pairs are tried again, a candidate that a check came from has no pair but with the
+/// base that the check came to. [rfc8445-7.3.1.3-p1]
+#[test]
+fn what_one_base_heard_of_is_not_tried_from_another() {
+    let world = World::new(seed!());
+    let (stun, turn) = (world.stun("192.0.2.1:3478"), world.turn("192.0.2.2:3478"));
+    let open = Nat::new(Depends::AddressAndPort, Depends::Independent);
+    let left = world.host().with_addresses(2).behind(open).using(turn);
+    let right = world.host().behind(Nat::SYMMETRIC).using(stun);
+    let call = world.call(left, right);
+    let call = call.tune_both(|config| config.nomination.retry_direct = secs(2));
+    world.run_until(call.completed(), secs(5));
+    for _ in 0..100 {
+        world.run_for(millis(100));
+        let pairs = call.stats(left).pairs;
+        let learned = pairs.iter().filter(|pair| pair.remote.kind == PeerReflexive);
+        let remotes: BTreeSet<_> = learned.clone().map(|pair| pair.remote.address).collect();
+        assert_eq!(remotes.len(), learned.count());
+    }
 }

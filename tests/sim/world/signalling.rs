@@ -92,6 +92,8 @@ pub(crate) struct Side {
     waiting: Option<Act>,
     /// The ufrag of the peer's current generation.
     remote_ufrag: Option<String>,
+    /// Whether it came with an answer.
+    remote_answered: bool,
     /// When it heard of the peer first.
     pub(crate) introduced: Option<Instant>,
     /// When it sent an offer that nobody answered yet.
@@ -356,6 +358,11 @@ impl Inner {
             self.create_agent(call, side);
         }
         let [current, theirs] = [ufrag(&self.describe(call, side), 0), ufrag(description, 0)];
+        // Who answers with what it had offered has given its offer up.
+        let s = self.side(call, side);
+        if s.remote_answered && s.remote_ufrag == theirs {
+            return;
+        }
         // One that is said again after its answer, and after the restart that followed, crosses none.
         let of_before = |(answer, offer): &&(Description, Option<String>)| {
             *offer == theirs && ufrag(answer, 0) != current
@@ -374,6 +381,7 @@ impl Inner {
         if !self.description_arrives(call, side, description, generation) {
             return;
         }
+        self.side(call, side).remote_answered = false;
         self.describe_when_ready(call, side, Act::Answer);
         self.replay_early(call, side);
     }
@@ -392,6 +400,7 @@ impl Inner {
         let ours = |(answer, offer): &(_, _)| *offer == current && ufrag(answer, 0) == theirs;
         if answers.iter().any(ours) && self.description_arrives(call, side, description, generation)
         {
+            self.side(call, side).remote_answered = true;
             self.replay_early(call, side);
         }
     }
@@ -415,7 +424,7 @@ impl Inner {
             return false;
         }
         let s = self.side(call, side);
-        s.pending = None;
+        (s.pending, s.waiting) = (None, None);
         let taken = result.is_ok();
         if taken {
             s.remote_ufrag = ufrag(description, 0);
