@@ -344,6 +344,31 @@ fn aggressive_nominations_before_our_checks_end_on_the_highest_priority() {
     assert_eq!(selected(&world, agent), Some(high.address));
 }
 
+/// A peer that nominates one pair after another, and is heard all at once: its last one counts,
+/// though our check of the first is answered later. [rfc8445-7.3.1.5-1]
+#[test]
+fn of_nominations_that_come_at_once_the_last_one_counts() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
+    let mut high = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut low = high.clone();
+    low.address = addr("192.0.2.3:3000");
+    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+    let mut description = high.description(&candidates);
+    description.options.ice2 = true;
+    world.set_remote(agent, &description);
+    for hand in [&mut high, &mut low] {
+        let octets = hand.nomination();
+        world.inject(hand.address, addr("192.0.2.1:1000"), octets);
+    }
+    world.respond(low.address, low.answering());
+    world.run_for(ms(1_000));
+    assert_eq!(selected(&world, agent), Some(low.address));
+    world.respond(high.address, high.answering());
+    world.run_for(ms(5_000));
+    assert_eq!(selected(&world, agent), Some(low.address));
+}
+
 /// Chrome moves by nominating anew, without a value. [rfc8445-7.3.1.5-p1]
 #[test]
 fn a_later_nomination_of_a_pair_of_lower_priority_is_followed() {
