@@ -57,6 +57,7 @@ impl Session {
             self.nominations_heard += 1;
             Nominated { value: message.nomination(attribute), order: self.nominations_heard }
         });
+        core.strangers.heard(from.ip());
         let request = Request { base, component, from, priority, nominated };
         let current = self
             .remote_stream(component.stream())
@@ -235,7 +236,6 @@ impl Session {
         let number = request.component.number();
         let pairs = &self.pairs;
         let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
-        core.strangers.heard(request.from.ip());
         if let Some(known) = remotes.find(stream, number, request.from) {
             remotes.heard(known, cx.now);
             return Some(known);

@@ -283,7 +283,10 @@ impl Endpoint {
                     agent.handle_response(cx, base, from, message)
                 });
                 outcome.ok_or(DropReason::Closed)??;
-                self.track(index, socket, from, base);
+                // An error may come from elsewhere, and lets no data in.
+                if message.class() == MessageClass::Success {
+                    self.track(index, socket, from, base);
+                }
                 Ok(())
             }
             Owner::Gatherer => {

@@ -6,7 +6,7 @@ use floe::config::{AgentConfig, Mode, Role};
 use floe::stats::PairStateKind;
 use floe::{AgentState, ComponentId, Event};
 
-use crate::harness::{Hand, World, addr, host, ms};
+use crate::harness::{Hand, Outcome, World, addr, host, ms};
 use crate::rfc8445_checks::{BASE, PEER, answer, ask, checking, checks, last_check, one, state};
 
 /// Who keeps which role, for all four orders of the tie-breakers and equal ones.
@@ -91,6 +91,18 @@ fn a_487_switches_the_role_and_asks_again() {
         }
         assert_eq!(state(&world, party), PairStateKind::InProgress);
     }
+}
+
+/// A NAT may give the answer another source: the role is switched, and data from there is not let
+/// in. [rfc8445-7.2.5.1-1] [rfc8445-12.2-1]
+#[test]
+fn a_487_from_elsewhere_switches_the_role_and_opens_no_gate() {
+    let (mut world, party, hand, check) = checking(Role::Controlling);
+    let elsewhere = addr("203.0.113.9:9");
+    world.deliver(elsewhere, check.from, &hand.error(&check, 487));
+    assert_eq!(world.role(party), Role::Controlled);
+    let unclaimed = Outcome::Unclaimed(b"\x80data".to_vec());
+    assert_eq!(world.deliver(elsewhere, check.from, b"\x80data"), unclaimed);
 }
 
 /// [rfc8445-7.2.5.1-1] [rfc8445-7.2.5.1-2]

@@ -324,9 +324,13 @@ impl<'w> Call<'w> {
         inner.path(zone, from, here.remote.address) == Some((there.remote.address, to))
     }
 
-    /// How many relays a side's selected pair goes over.
+    /// How many relays the selected pair of a side's first component goes over.
     pub(crate) fn hops(self, host: Host<'_>) -> usize {
-        let pair = self.pair(host).0;
+        self.hops_on(host, ComponentId::FIRST)
+    }
+
+    pub(crate) fn hops_on(self, host: Host<'_>, component: ComponentId) -> usize {
+        let pair = self.pair_of(host, component).0;
         let inner = self.world.inner();
         let ours = !inner.hosts[host.id].has_socket(pair.base);
         usize::from(ours) + usize::from(inner.is_relay(pair.remote.address))

@@ -147,7 +147,10 @@ impl Inner {
                 h.unclaimed += 1;
                 None
             }
-            Received::Handled => None,
+            Received::Handled => {
+                h.guard.is_taken(hop, turn, &packet.octets);
+                None
+            }
             Received::Dropped(reason) => {
                 self.trace.event(self.now, format_args!("host {host} dropped"), &reason);
                 None

@@ -93,9 +93,13 @@ impl Budgets {
         self.generations.entry(generation.to_owned()).or_default().heard.insert(from);
     }
 
+    /// An agent took an answer: one to a generation that it has left tells it nothing.
+    pub(super) fn forgives(&mut self, agent: AgentId, ip: IpAddr) {
+        self.owed.remove(&(agent, ip));
+    }
+
     /// An authenticated answer came.
-    pub(super) fn is_answered(&mut self, agent: AgentId, generation: &str, from: SocketAddr) {
-        self.owed.remove(&(agent, from.ip()));
+    pub(super) fn is_answered(&mut self, generation: &str, from: SocketAddr) {
         let spent = self.generations.entry(generation.to_owned()).or_default();
         spent.heard.insert(from);
         spent.answered.insert(from.ip());

@@ -233,6 +233,17 @@ impl Guard {
         path
     }
 
+    /// The host took what it received.
+    pub(crate) fn is_taken(&mut self, hop: Hop, turn: bool, octets: &[u8]) {
+        let Some((_, octets)) = self.unwrap(hop, turn, octets) else { return };
+        let Some((Kind::Success | Kind::Error, id)) = wire::binding(octets) else { return };
+        let Some(asked) = self.asked.get(&id).filter(|asked| asked.answered) else { return };
+        let agent = asked.names.as_ref().and_then(|(ours, _)| self.generations.get(ours));
+        if let Some((agent, _)) = agent {
+            self.budgets.forgives(*agent, asked.path.remote.ip());
+        }
+    }
+
     fn is_asked(&mut self, path: Path, id: TransactionId, octets: &[u8]) {
         let Some((_, ours)) = names(octets) else { return };
         let Some((agent, password)) = self.generations.get(&ours) else { return };
@@ -265,8 +276,8 @@ impl Guard {
             if passwords.get(theirs).is_some_and(|known| !wire::is_authentic(octets, known)) {
                 return;
             }
-            if let Some((agent, _)) = self.generations.get(ours) {
-                self.budgets.is_answered(*agent, ours, path.remote);
+            if self.generations.contains_key(ours) {
+                self.budgets.is_answered(ours, path.remote);
                 self.counts.is_answered(ours, path);
             }
         }
