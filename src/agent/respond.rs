@@ -71,7 +71,6 @@ impl Session {
         }
         match self.learn_remote(&request, core, cx) {
             Some(remote) => {
-                self.count_request(base, remote, cx.now);
                 self.take_request(&request, remote, core, cx);
                 Answer::Success { tracked: true }
             }
@@ -219,7 +218,6 @@ impl Session {
                 nominated: early.nominated,
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
-                self.count_request(early.base, remote, cx.now);
                 self.take_request(&request, remote, core, cx);
             }
         }
@@ -323,6 +321,7 @@ impl Session {
                 pair
             }
         };
+        self.count_request(request.base, remote, cx.now);
         if core.is_lite() || planted(Bug::DataBeforeAnswer) && request.nominated.is_some() {
             self.accept_lite(pair, request, core, cx);
             return;

@@ -468,6 +468,17 @@ fn an_unknown_source_becomes_a_peer_reflexive_candidate_that_is_checked() {
     assert_eq!(state(&world, party), PairStateKind::InProgress);
 }
 
+/// The peer looks after the pair, so a controlled side that has enough others keeps it.
+/// [rfc8445-7.3.1.4-p4]
+#[test]
+fn the_check_that_a_pair_is_made_for_counts() {
+    let (mut world, party, mut hand) = one(Role::Controlled);
+    world.set_remote(party, &hand.description(&[]));
+    let check = hand.check();
+    assert!(ask(&mut world, &hand, &check).is_success());
+    assert_eq!(world.pairs(party)[0].counters.requests_received, 1);
+}
+
 /// Two unknown sources have different foundations: neither waits for the other.
 /// [rfc8445-7.3.1.3-p1]
 #[test]
