@@ -345,9 +345,12 @@ impl Session {
                 continue;
             }
             let gone = core.local.base(pair.base).is_none_or(|base| !base.usable);
-            let lost = matches!(pair.state, PairState::Failed(PairFailure::ConsentLost));
+            // What a check came from and answers from elsewhere was never an address to be asked.
+            let learned = self.remote(pair.remote).is_some_and(RemoteCandidate::is_learned);
+            let over = pair.state == PairState::Failed(PairFailure::ConsentLost)
+                || learned && pair.state == PairState::Failed(PairFailure::Asymmetric);
             if let PairState::Failed(_) = pair.state
-                && !lost
+                && !over
                 && !gone
                 && let Some(pair) = self.pairs.get_mut(id)
             {

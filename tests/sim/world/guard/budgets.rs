@@ -58,10 +58,10 @@ impl Budgets {
             Some(spent) => spent,
             None => self.generations.entry(generation.clone()).or_default(),
         };
+        let owed = self.owed.entry((agent, ip)).or_insert(Owed { packets: 0, since: now });
         if spent.answered.contains(&ip) {
             return;
         }
-        let owed = self.owed.entry((agent, ip)).or_insert(Owed { packets: 0, since: now });
         owed.packets += 1;
         let refill = f64::from(limits.unverified_refill_per_ip) / 60.0;
         let grown = now.since(owed.since).as_secs_f64() * refill;
