@@ -508,8 +508,14 @@ impl Session {
     fn timed_out(&mut self, check: &Check, core: &mut Core) {
         let reason = check.refused.unwrap_or(PairFailure::Timeout);
         let Some(pair) = self.pairs.get(check.pair) else { return };
+        // What asks whether the pair works says nothing of a nomination.
+        let nominates = matches!(check.kind, CheckKind::Nomination(_));
         let other = self.checks.iter().any(|other| {
-            let decides = matches!(other.kind, CheckKind::Connectivity | CheckKind::Nomination(_));
+            let decides = match other.kind {
+                CheckKind::Nomination(_) => true,
+                CheckKind::Connectivity => !nominates,
+                CheckKind::Consent | CheckKind::Verification => false,
+            };
             other.pair == check.pair && decides
         });
         let fails = match check.kind {
