@@ -17,11 +17,23 @@ use crate::world::network::{Inner, What};
 use crate::world::rates::Rates;
 use crate::world::rng::Rng;
 
+/// What a side is in: a generation of its own, and what it knows of the other's.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    description: Description,
+    /// Which generation of the sender's it is.
+    own: usize,
+    /// The newest of the receiver's that the sender knows.
+    known: Option<usize>,
+}
+
 /// A message from one side to the other.
 #[derive(Clone, Debug)]
 pub(crate) enum Signal {
-    Offer(Description),
-    Answer(Description),
+    /// Of a generation that goes with none of the receiver's yet.
+    Offer(Said),
+    /// Of one that goes with the newest that the sender knows.
+    Answer(Said),
     Candidate {
         stream: u16,
         ufrag: Option<String>,
@@ -38,8 +50,6 @@ pub(crate) enum Signal {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Start,
-    Offer,
-    Answer,
     /// The description that waited for all candidates.
     Describe,
     /// The offer that nobody answered, once more.
@@ -88,24 +98,20 @@ pub(crate) struct Side {
     pub(crate) rejected_candidates: Vec<CandidateRejected>,
     /// Whether the description of this generation has been signalled.
     described: bool,
-    /// What is to be signalled once all candidates are known.
-    waiting: Option<Act>,
-    /// The ufrag of the peer's current generation.
-    remote_ufrag: Option<String>,
-    /// Whether it came with an answer.
-    remote_answered: bool,
+    /// Whether the description is to be signalled once all candidates are known.
+    waiting: bool,
+    /// Whether its generation goes with the newest of the peer's that it knows.
+    paired: bool,
     /// When it heard of the peer first.
     pub(crate) introduced: Option<Instant>,
     /// When it sent an offer that nobody answered yet.
     pending: Option<Instant>,
-    /// The ufrags of the generations that it signalled, in order.
+    /// The ufrags of its generations, in order.
     told: Vec<Option<String>>,
-    /// The answers of this side, and the ufrag of the offer of each.
-    answers: Vec<(Description, Option<String>)>,
     /// A restart waits for the one that is under way.
     restart_due: bool,
-    /// How many of the peer's generations it heard of: what is older comes too late.
-    newest: usize,
+    /// The newest of the peer's generations that it took: what is older comes too late.
+    known: Option<usize>,
     /// What arrived before the first offer.
     early: Vec<Signal>,
     /// Whether its descriptions wait for all its candidates. [RFC 8838 §16]
@@ -176,26 +182,24 @@ impl Inner {
         match act {
             Act::Start => {
                 self.create_agent(call, side);
-                self.describe_when_ready(call, side, Act::Offer);
+                self.describe_when_ready(call, side);
             }
-            Act::Offer | Act::Answer => self.send_description(call, side, act),
             Act::Describe => {
-                if let Some(act) = self.side(call, side).waiting.take() {
-                    self.send_description(call, side, act);
+                if core::mem::take(&mut self.side(call, side).waiting) {
+                    self.send_description(call, side);
                 }
             }
             Act::Remind => {
                 if self.side(call, side).pending.is_some() {
-                    self.send_description(call, side, Act::Offer);
+                    self.send_description(call, side);
                 }
             }
             Act::Restart => {
-                let (host, agent) = self.host_and_agent(call, side);
                 // One offer at a time, and none while an answer is owed. [RFC 3264 §4]
                 let now = self.now;
                 let s = self.side(call, side);
                 let pending = s.pending.is_some_and(|at| now.since(at) < ANSWER);
-                if pending || matches!(s.waiting, Some(Act::Answer)) {
+                if pending || s.waiting && s.paired {
                     if !core::mem::replace(&mut s.restart_due, true) {
                         let act = Act::RestartIfDue;
                         self.schedule(self.now + RETRY, What::Act { call, side, act });
@@ -203,13 +207,8 @@ impl Inner {
                     return;
                 }
                 s.restart_due = false;
-                let now = self.clock(host);
-                self.new_generation(call, side);
-                if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
-                    agent.restart();
-                }
-                self.settle(host);
-                self.describe_when_ready(call, side, Act::Offer);
+                self.restart_agent(call, side);
+                self.describe_when_ready(call, side);
             }
             Act::RestartIfDue => {
                 if core::mem::take(&mut self.side(call, side).restart_due) {
@@ -242,48 +241,61 @@ impl Inner {
         self.settle(host);
     }
 
+    fn restart_agent(&mut self, call: usize, side: usize) {
+        let (host, agent) = self.host_and_agent(call, side);
+        let now = self.clock(host);
+        self.new_generation(call, side);
+        self.side(call, side).paired = false;
+        if let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) {
+            agent.restart();
+        }
+        self.settle(host);
+    }
+
     fn new_generation(&mut self, call: usize, side: usize) {
         let s = self.side(call, side);
         s.described = false;
         s.gathered = None;
-        s.waiting = None;
+        s.waiting = false;
     }
 
     /// Signals the description now, or when all candidates are known.
-    fn describe_when_ready(&mut self, call: usize, side: usize, act: Act) {
+    fn describe_when_ready(&mut self, call: usize, side: usize) {
         if self.side(call, side).waits && self.side(call, side).gathered.is_none() {
-            self.side(call, side).waiting = Some(act);
+            self.side(call, side).waiting = true;
         } else {
-            self.send_description(call, side, act);
+            self.send_description(call, side);
         }
     }
 
-    fn send_description(&mut self, call: usize, side: usize, act: Act) {
+    fn send_description(&mut self, call: usize, side: usize) {
         let now = self.now;
         if self.side(call, side).state == Some(AgentState::Closed) {
             return;
         }
         let description = self.describe(call, side);
+        let own = self.own_generation(call, side);
         let s = self.side(call, side);
         s.described = true;
-        let own = ufrag(&description, 0);
-        if !s.told.contains(&own) {
-            s.told.push(own);
-        }
-        match act {
-            Act::Answer => s.answers.push((description.clone(), s.remote_ufrag.clone())),
-            _ => s.pending = Some(now),
-        }
+        s.pending = (!s.paired).then_some(now);
         let end = s.gathered.is_some() && description.streams.iter().any(|s| !s.end_of_candidates);
         let end = end.then(|| Signal::End { ufrag: ufrag(&description, 0) });
-        let signal = match act {
-            Act::Answer => Signal::Answer(description),
-            _ => Signal::Offer(description),
-        };
+        let said = Said { description, own, known: s.known };
+        let signal = if s.paired { Signal::Answer(said) } else { Signal::Offer(said) };
         self.signal(call, side, signal);
         if let Some(end) = end {
             self.signal(call, side, end);
         }
+    }
+
+    /// The number of the generation that a side is in.
+    fn own_generation(&mut self, call: usize, side: usize) -> usize {
+        let current = ufrag(&self.describe(call, side), 0);
+        let told = &mut self.side(call, side).told;
+        told.iter().position(|known| *known == current).unwrap_or_else(|| {
+            told.push(current);
+            told.len() - 1
+        })
     }
 
     /// Sends a message to the other side.
@@ -318,8 +330,8 @@ impl Inner {
             return;
         }
         match signal {
-            Signal::Offer(description) => self.offer_arrives(call, side, &description),
-            Signal::Answer(description) => self.answer_arrives(call, side, &description),
+            Signal::Offer(said) => self.offer_arrives(call, side, &said),
+            Signal::Answer(said) => self.answer_arrives(call, side, &said),
             Signal::Candidate { stream, ufrag, candidate } => {
                 let (now, agent) = (self.clock(host), self.host_and_agent(call, side).1);
                 let Some(mut agent) = self.hosts[host].endpoint().agent_mut(now, agent) else {
@@ -343,47 +355,50 @@ impl Inner {
         }
     }
 
-    /// Which of the peer's generations a description is of; `None` if a newer one is known.
-    fn generation(&mut self, call: usize, side: usize, description: &Description) -> Option<usize> {
-        let told = &self.side(call, 1 - side).told;
-        let ufrag = ufrag(description, 0);
-        let generation = told.iter().position(|known| *known == ufrag).unwrap_or(told.len());
-        (generation >= self.side(call, side).newest).then_some(generation)
-    }
-
-    fn offer_arrives(&mut self, call: usize, side: usize, description: &Description) {
-        let Some(generation) = self.generation(call, side, description) else { return };
+    fn offer_arrives(&mut self, call: usize, side: usize, said: &Said) {
         let first = self.side(call, side).agent.is_none();
         if first {
             self.create_agent(call, side);
         }
-        let [current, theirs] = [ufrag(&self.describe(call, side), 0), ufrag(description, 0)];
-        // Who answers with what it had offered has given its offer up.
+        let own = self.own_generation(call, side);
         let s = self.side(call, side);
-        if s.remote_answered && s.remote_ufrag == theirs {
+        if s.known.is_some_and(|known| said.own < known) {
             return;
         }
-        // One that is said again after its answer, and after the restart that followed, crosses none.
-        let of_before = |(answer, offer): &&(Description, Option<String>)| {
-            *offer == theirs && ufrag(answer, 0) != current
-        };
-        let answer = self.side(call, side).answers.iter().find(of_before).cloned();
-        if let Some((answer, _)) = answer {
-            self.signal(call, side, Signal::Answer(answer));
-            self.act(call, side, Act::Remind);
+        if s.known == Some(said.own) {
+            // Said again: it has not heard what was said in return.
+            if said.known != Some(own) && !s.waiting {
+                self.send_description(call, side);
+            }
             return;
         }
-        // Of two offers that cross one counts. [RFC 3264 §4]
-        let pending = self.side(call, side).pending.is_some();
-        if pending && current > theirs {
-            return;
+        if !first && !s.paired {
+            if said.known == Some(own) {
+                // It has left the generation that it answered with.
+                self.restart_agent(call, side);
+            } else if ufrag(&self.describe(call, side), 0) > ufrag(&said.description, 0) {
+                // Of two offers that cross one counts. [RFC 3264 §4]
+                return;
+            }
         }
-        if !self.description_arrives(call, side, description, generation) {
-            return;
+        if self.description_arrives(call, side, said) {
+            self.describe_when_ready(call, side);
+            self.replay_early(call, side);
         }
-        self.side(call, side).remote_answered = false;
-        self.describe_when_ready(call, side, Act::Answer);
-        self.replay_early(call, side);
+    }
+
+    /// An answer to another generation than the one we are in comes too late.
+    fn answer_arrives(&mut self, call: usize, side: usize, said: &Said) {
+        let own = self.own_generation(call, side);
+        let s = self.side(call, side);
+        let newer = s.known.is_none_or(|known| said.own > known);
+        if newer
+            && !s.paired
+            && said.known == Some(own)
+            && self.description_arrives(call, side, said)
+        {
+            self.replay_early(call, side);
+        }
     }
 
     fn replay_early(&mut self, call: usize, side: usize) {
@@ -392,43 +407,19 @@ impl Inner {
         }
     }
 
-    /// An answer to another offer than the one of our generation comes too late.
-    fn answer_arrives(&mut self, call: usize, side: usize, description: &Description) {
-        let Some(generation) = self.generation(call, side, description) else { return };
-        let [current, theirs] = [ufrag(&self.describe(call, side), 0), ufrag(description, 0)];
-        let answers = &self.side(call, 1 - side).answers;
-        let ours = |(answer, offer): &(_, _)| *offer == current && ufrag(answer, 0) == theirs;
-        if answers.iter().any(ours) && self.description_arrives(call, side, description, generation)
-        {
-            self.side(call, side).remote_answered = true;
-            self.replay_early(call, side);
-        }
-    }
-
     /// Whether the agent took it.
-    fn description_arrives(
-        &mut self,
-        call: usize,
-        side: usize,
-        description: &Description,
-        generation: usize,
-    ) -> bool {
+    fn description_arrives(&mut self, call: usize, side: usize, said: &Said) -> bool {
         let (host, agent) = self.host_and_agent(call, side);
         let (since, now) = (self.now, self.clock(host));
         let result = match self.hosts[host].endpoint().agent_mut(now, agent) {
-            Some(mut agent) => agent.set_remote_description(description),
+            Some(mut agent) => agent.set_remote_description(&said.description),
             None => return false,
         };
-        // The offer may have been signalled twice, and answered twice.
-        if result == Err(DescriptionRejected::Outdated) {
-            return false;
-        }
         let s = self.side(call, side);
-        (s.pending, s.waiting) = (None, None);
         let taken = result.is_ok();
         if taken {
-            s.remote_ufrag = ufrag(description, 0);
-            s.newest = generation;
+            (s.pending, s.waiting, s.paired) = (None, false, true);
+            s.known = Some(said.own);
             s.introduced.get_or_insert(since);
         }
         s.rejected_descriptions.extend(result.err());
@@ -451,7 +442,7 @@ impl Inner {
             }
             Event::GatheringComplete { .. } => {
                 s.gathered = Some(now);
-                if s.waiting.is_some() {
+                if s.waiting {
                     self.schedule(now, What::Act { call, side, act: Act::Describe });
                 } else if s.described {
                     let ufrag = ufrag(&self.describe(call, side), 0);
