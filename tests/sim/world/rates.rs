@@ -43,7 +43,7 @@ impl Rates {
             Signal::Candidate { .. } if lost => return times,
             Signal::Candidate { .. } => after += self.late,
             Signal::End { .. } => after = self.delay[side] + self.jitter + self.late,
-            Signal::Offer(_) | Signal::Answer(_) | Signal::PleaseRestart => {
+            Signal::Offer(_) | Signal::Answer(_) | Signal::PleaseRestart(_) => {
                 after += AGAIN * u32::from(lost);
             }
         }

@@ -42,8 +42,8 @@ pub(crate) enum Signal {
     End {
         ufrag: Option<String>,
     },
-    /// The callee asks the caller to restart: so that offers never cross.
-    PleaseRestart,
+    /// The callee asks the caller to leave this generation: so that offers never cross.
+    PleaseRestart(Option<usize>),
 }
 
 /// Something that a side does of its own accord.
@@ -112,6 +112,8 @@ pub(crate) struct Side {
     restart_due: bool,
     /// The newest of the peer's generations that it took: what is older comes too late.
     known: Option<usize>,
+    /// The newest that the peer has answered an older generation with.
+    spent: Option<usize>,
     /// What arrived before the first offer.
     early: Vec<Signal>,
     /// Whether its descriptions wait for all its candidates. [RFC 8838 §16]
@@ -351,7 +353,11 @@ impl Inner {
                 self.side(call, side).put_off(result, Signal::End { ufrag });
                 self.settle(host);
             }
-            Signal::PleaseRestart => self.act(call, side, Act::Restart),
+            Signal::PleaseRestart(left) => {
+                if left == Some(self.own_generation(call, side)) {
+                    self.act(call, side, Act::Restart);
+                }
+            }
         }
     }
 
@@ -365,7 +371,11 @@ impl Inner {
         if s.known.is_some_and(|known| said.own < known) {
             return;
         }
-        if s.known == Some(said.own) {
+        let repeated = s.known == Some(said.own);
+        if s.spent >= Some(said.own) && !repeated {
+            return;
+        }
+        if repeated {
             // Said again: it has not heard what was said in return.
             if said.known != Some(own) && !s.waiting {
                 self.send_description(call, side);
@@ -392,11 +402,13 @@ impl Inner {
         let own = self.own_generation(call, side);
         let s = self.side(call, side);
         let newer = s.known.is_none_or(|known| said.own > known);
-        if newer
-            && !s.paired
-            && said.known == Some(own)
-            && self.description_arrives(call, side, said)
-        {
+        if said.known != Some(own) {
+            s.spent = s.spent.max(Some(said.own));
+            // We took what it had offered before it gave that up.
+            if s.paired && s.known == Some(said.own) {
+                self.act(call, side, Act::Restart);
+            }
+        } else if newer && !s.paired && self.description_arrives(call, side, said) {
             self.replay_early(call, side);
         }
     }
@@ -461,7 +473,8 @@ impl Inner {
                 self.schedule(now, What::Act { call, side, act: Act::Restart });
             }
             Event::RestartRecommended { .. } if restarts => {
-                self.signal(call, side, Signal::PleaseRestart);
+                let known = s.known;
+                self.signal(call, side, Signal::PleaseRestart(known));
             }
             _ => {}
         }
