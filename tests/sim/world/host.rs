@@ -157,8 +157,9 @@ impl Inner {
             }
         };
         if let Some((agent, component, data)) = delivered {
-            h.guard.data_delivered(agent, path, data.len());
             let (call, side) = h.agents[&agent];
+            let introduced = self.calls[call].sides[side].introduced.is_some();
+            h.guard.data_delivered(agent, path, data.len(), introduced);
             self.data_arrives(call, side, component, path, data);
         }
         self.settle(host);

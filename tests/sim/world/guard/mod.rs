@@ -327,8 +327,16 @@ impl Guard {
     }
 
     /// Invariant: application data is delivered only from an authenticated path.
-    pub(crate) fn data_delivered(&mut self, agent: AgentId, path: Path, len: usize) {
+    pub(crate) fn data_delivered(
+        &mut self,
+        agent: AgentId,
+        path: Path,
+        len: usize,
+        introduced: bool,
+    ) {
         assert!(self.authenticated.contains(&path), "data delivered from {path:?} unasked");
-        self.counts.data_received(agent, path, len);
+        if introduced {
+            self.counts.data_received(agent, path, len);
+        }
     }
 }
