@@ -244,14 +244,16 @@ impl Session {
         let limit = core.config.limits.peer_reflexive;
         let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
-        // yet for what the peer nominates first.
+        // yet, and that the peer did not nominate, for what it nominates first.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
         let chosen = request.nominated.is_some() && selected.is_none();
         let keep = |id, idle: bool| {
             let kept = |pair: &Pair| match pair.state {
                 PairState::Failed(_) => false,
                 PairState::Succeeded => true,
-                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
+                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => {
+                    !chosen || pair.nomination_pending.is_some()
+                }
             };
             !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };

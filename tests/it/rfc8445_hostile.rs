@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use floe::candidate::CandidateKind;
-use floe::config::{AgentConfig, CheckBackoff, Role};
+use floe::config::{AgentConfig, CheckBackoff, EndpointConfig, Role};
 use floe::stats::PairStateKind;
 use floe::stun::{MessageClass, TransactionId};
-use floe::{AgentState, ComponentId, DropReason};
+use floe::{AgentState, ComponentId, DropReason, Socket};
 
 use crate::harness::{Hand, Outcome, Packet, World, addr, distinct_ids, encode, host, ms};
 use crate::rfc8445_checks::*;
@@ -207,4 +207,32 @@ fn answers_from_elsewhere_double_what_is_learned_and_no_more() {
         most = most.max(learned.count());
     }
     assert_eq!(most, 16);
+}
+
+/// What the peer nominates for one component takes the place of an address that did not answer yet,
+/// and not of the one that it nominated for another. [rfc8445-7.3.1.5-1]
+#[test]
+fn a_nomination_makes_room_for_no_other() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    let second = ComponentId::new(0, 2).unwrap();
+    world.udp(node, BASE);
+    world.socket(node, Socket::udp(addr("192.0.2.1:1001")).with_component(second));
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.streams = vec![2];
+    let party = world.agent(node, config);
+    let mut hand = Hand::new(&world, party, PEER);
+    world.set_remote(party, &hand.description(&[]));
+    let nominated = addr("203.0.113.1:9");
+    world.deliver(nominated, addr(BASE), &hand.nomination());
+    for n in 2..=8 {
+        world.deliver(addr(&format!("203.0.113.{n}:9")), addr(BASE), &hand.check());
+    }
+    for n in 9..=15 {
+        let from = addr(&format!("203.0.113.{n}:9"));
+        world.deliver(from, addr("192.0.2.1:1001"), &hand.nomination());
+        let learned = world.stats(party).remote;
+        assert!(learned.iter().any(|one| one.address == from));
+        assert!(learned.iter().any(|one| one.address == nominated));
+    }
 }
