@@ -343,6 +343,8 @@ impl Session {
         same && self.remote(remote).is_some_and(RemoteCandidate::is_learned)
     }
 
+    /// Makes the pair of a check that came. Where there are too many pairs another one makes room,
+    /// last of all one that is being checked: this one is more likely to work.
     fn insert_for_request(
         &mut self,
         request: &Request,
@@ -355,12 +357,12 @@ impl Session {
                 .iter()
                 .filter(|(id, pair)| {
                     !self.is_selected(*id)
-                        && match pair.state {
-                            PairState::Failed(_) | PairState::Frozen | PairState::Waiting => true,
-                            PairState::InProgress { .. } | PairState::Succeeded => false,
-                        }
+                        && pair.nomination_pending.is_none()
+                        && pair.state != PairState::Succeeded
                 })
-                .min_by_key(|(_, pair)| pair.priority)
+                .min_by_key(|(_, pair)| {
+                    (matches!(pair.state, PairState::InProgress { .. }), pair.priority)
+                })
                 .map(|(id, _)| id)?;
             self.remove_pair(victim, core);
         }

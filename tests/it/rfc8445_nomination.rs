@@ -369,6 +369,25 @@ fn of_nominations_that_come_at_once_the_last_one_counts() {
     assert_eq!(selected(&world, agent), Some(low.address));
 }
 
+/// All places are taken by pairs that are being checked: one of them makes room.
+/// [rfc8445-7.3.1.4-p3] [rfc8445-7.3.1.5-1]
+#[test]
+fn a_nomination_from_an_unknown_address_counts_though_there_are_too_many_pairs() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.limits.pairs = 2;
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    let candidates = [host("203.0.113.1:3000", 1), host("203.0.113.2:3000", 2)];
+    world.set_remote(agent, &hand.description(&candidates));
+    world.run_for(ms(200));
+    let octets = hand.nomination();
+    world.inject(hand.address, addr("192.0.2.1:1000"), octets);
+    world.respond(hand.address, hand.answering());
+    world.run_for(ms(500));
+    assert_eq!(selected(&world, agent), Some(hand.address));
+}
+
 /// Chrome moves by nominating anew, without a value. [rfc8445-7.3.1.5-p1]
 #[test]
 fn a_later_nomination_of_a_pair_of_lower_priority_is_followed() {
