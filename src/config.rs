@@ -171,12 +171,12 @@ pub struct Limits {
     /// [rfc8445-6.1.2.5-4] [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-2]
     /// [rfc8445-19.5.1-1]
     pub pairs: u16,
-    /// Remote candidates per generation. Default 64. [rfc8445-19.5.1-2]
+    /// Remote candidates per stream and generation. Default 64. [rfc8445-19.5.1-2]
     pub remote_candidates: u16,
-    /// Remote candidates per IP address and generation. Default 8.
+    /// Remote candidates per IP address, stream and generation. Default 8.
     pub remote_candidates_per_ip: u16,
-    /// Remote peer-reflexive candidates per generation, and as many again of those that are heard
-    /// of through a relay; and of both as many again of those that answered from elsewhere.
+    /// Remote peer-reflexive candidates per stream and generation, and as many again of those that
+    /// are heard of through a relay; and of both as many again of those that answered from elsewhere.
     /// Default 8.
     pub peer_reflexive: u16,
     /// Checks remembered until the remote credentials arrive. Default 32.

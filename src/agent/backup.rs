@@ -336,7 +336,7 @@ impl Session {
         if self.next_seek == Instant::MAX {
             return;
         }
-        self.form_checklists(core);
+        self.form_likely_pairs(core);
         for place in 0..self.pairs.places() {
             let Some((id, pair)) = self.pairs.at(place) else { continue };
             let selected = self.component(pair.component).and_then(|known| known.selected);

@@ -575,10 +575,13 @@ impl Session {
         if let Some(pair) = self.pairs.get_mut(check.pair) {
             let remote = pair.remote;
             pair.counters.responses_received = pair.counters.responses_received.saturating_add(1);
-            if let Some(stream) = self.remote_stream_mut(remote.stream) {
-                stream.answered(remote, now);
+            // What comes from elsewhere tells nothing of the address that was asked.
+            if check.to == from {
+                if let Some(stream) = self.remote_stream_mut(remote.stream) {
+                    stream.answered(remote, now);
+                }
+                core.strangers.forgive(from.ip());
             }
-            core.strangers.forgive(from.ip());
         }
         match authenticated.class() {
             MessageClass::Success => {

@@ -43,9 +43,19 @@ impl Session {
     /// Forms the pairs of all streams anew from the candidates of both sides, and sets one pair of
     /// each foundation to Waiting. [rfc8445-6.1.2-p1] [rfc8445-6.1.2.6-p1]
     pub(super) fn form_checklists(&mut self, core: &Core) {
+        self.form(core, |_, _| true);
+    }
+
+    /// The same, but a candidate that a check came from is not paired with other bases: it is one
+    /// that may be tried where all else is lost. [rfc8445-7.3.1.3-p1]
+    pub(super) fn form_likely_pairs(&mut self, core: &Core) {
+        self.form(core, |base, remote| !remote.is_heard_elsewhere(base));
+    }
+
+    fn form(&mut self, core: &Core, likely: impl Fn(BaseId, &RemoteCandidate) -> bool) {
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
-            let mut possible = self.possible_pairs(stream, core);
+            let mut possible = self.possible_pairs(stream, core, &likely);
             let limit = self.pairs_per_stream(core);
             if possible.len() > limit {
                 // [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-3] [rfc8445-19.5.1-1]
@@ -67,9 +77,13 @@ impl Session {
         (usize::from(core.config.limits.pairs) / self.streams.len().max(1)).max(1)
     }
 
-    /// All pairs of a base and a remote candidate that the rules allow: a candidate that a check came
-    /// from is not paired with other bases. [rfc8445-7.3.1.3-p1]
-    fn possible_pairs(&self, stream: u16, core: &Core) -> Vec<Possible> {
+    /// All likely pairs of a base and a remote candidate that the rules allow.
+    fn possible_pairs(
+        &self,
+        stream: u16,
+        core: &Core,
+        likely: impl Fn(BaseId, &RemoteCandidate) -> bool,
+    ) -> Vec<Possible> {
         let Some(remotes) = self.remote_stream(stream) else { return Vec::new() };
         let mut possible = Vec::new();
         for (base_id, base) in core.local.bases() {
@@ -77,7 +91,7 @@ impl Session {
                 continue;
             };
             for (remote_id, remote) in remotes.iter(stream) {
-                if pairable(base, remote, stream) && !remote.is_heard_elsewhere(base_id) {
+                if pairable(base, remote, stream) && likely(base_id, remote) {
                     let priority = pair_priority(core.role, local.priority, remote.priority);
                     possible.push(Possible { priority, base: base_id, remote: remote_id });
                 }
@@ -179,20 +193,68 @@ impl Session {
         }
         // A stream that has its share makes room itself; else the peer's checks gave another
         // stream more than its own.
-        let victim = self
-            .pairs
-            .iter()
-            .filter(|(id, pair)| (in_stream(pair) || !full) && !self.is_selected(*id))
-            .filter(|(_, pair)| match pair.state {
+        let victim = self.least_likely(|pair| {
+            let less = match pair.state {
                 PairState::Failed(_) => true,
                 PairState::Frozen | PairState::Waiting => pair.priority < priority,
                 PairState::InProgress { .. } | PairState::Succeeded => false,
-            })
-            .min_by_key(|(_, pair)| (!matches!(pair.state, PairState::Failed(_)), pair.priority))
-            .map(|(id, _)| id);
+            };
+            less && (in_stream(pair) || !full) && !self.is_awaited(pair)
+        });
         let Some(victim) = victim else { return false };
         self.remove_pair(victim, core);
         true
+    }
+
+    /// Makes room for a pair that the peer checks, which is more likely to work than one that was
+    /// checked for long. What it nominated last goes for no other component's sake.
+    pub(super) fn make_room_for_request(
+        &mut self,
+        component: ComponentId,
+        core: &mut Core,
+    ) -> bool {
+        let stream = component.stream();
+        let in_stream = |pair: &Pair| pair.component.stream() == stream;
+        let share = self.pairs_per_stream(core);
+        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= share;
+        if self.pairs.len() < usize::from(core.config.limits.pairs) {
+            return true;
+        }
+        let victim = self.least_likely(|pair| {
+            (in_stream(pair) || !full) && (pair.component == component || !self.is_awaited(pair))
+        });
+        let Some(victim) = victim else { return false };
+        self.remove_pair(victim, core);
+        true
+    }
+
+    /// The pair that is least likely to be of use: one that failed, before one that is to be
+    /// checked, before one whose check is queued, before one that was checked since long ago. One
+    /// that works makes no room, nor one that lost consent, which must stay known.
+    /// [rfc7675-5.1-13]
+    fn least_likely(&self, may: impl Fn(&Pair) -> bool) -> Option<PairId> {
+        let rank = |pair: &Pair| match pair.state {
+            PairState::Failed(PairFailure::ConsentLost) | PairState::Succeeded => None,
+            PairState::Failed(_) => Some((0, Instant::ZERO)),
+            PairState::Frozen | PairState::Waiting if !pair.triggered => Some((1, Instant::ZERO)),
+            PairState::Frozen | PairState::Waiting => Some((2, Instant::ZERO)),
+            PairState::InProgress { since } => Some((3, since)),
+        };
+        self.pairs
+            .iter()
+            .filter(|(id, pair)| !self.is_selected(*id) && may(pair))
+            .filter_map(|(id, pair)| Some((rank(pair)?, pair.priority, id)))
+            .min()
+            .map(|(.., id)| id)
+    }
+
+    /// Whether it is the pair that the peer nominated last for a component that has none selected:
+    /// an answer said that this counts.
+    pub(super) fn is_awaited(&self, pair: &Pair) -> bool {
+        let order = |pair: &Pair| pair.nomination_pending.map(|nominated| nominated.order);
+        let none = self.component(pair.component).is_some_and(|known| known.selected.is_none());
+        let mut others = self.pairs.iter().filter(|(_, other)| other.component == pair.component);
+        none && order(pair).is_some() && others.all(|(_, other)| order(other) <= order(pair))
     }
 
     /// Inserts a pair by its priority. [rfc8445-7.3.1.4-p3]

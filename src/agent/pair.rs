@@ -122,8 +122,8 @@ impl Pair {
     }
 }
 
-/// A nomination that was received: with the value of the renomination extension, if any, and how
-/// many came before it.
+/// A nomination that was received: with the value of the renomination extension, if any, and its
+/// place among all that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nominated {
     pub(super) value: Option<u32>,

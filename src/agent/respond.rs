@@ -71,10 +71,13 @@ impl Session {
         }
         match self.learn_remote(&request, core, cx) {
             Some(remote) => {
-                self.take_request(&request, remote, core, cx);
+                let taken = self.take_request(&request, remote, core, cx);
+                // It would take us for one who follows. [rfc8445-7.3.1.5-2]
+                if nominated.is_some() && !taken {
+                    return Answer::Error(400);
+                }
                 Answer::Success { tracked: true }
             }
-            // It would take us for one who follows. [rfc8445-7.3.1.5-2]
             None if nominated.is_some() => Answer::Error(400),
             None => Answer::Success { tracked: false },
         }
@@ -168,6 +171,9 @@ impl Session {
         for (_, pair) in self.pairs.iter_mut() {
             pair.nomination_pending = None;
         }
+        for early in &mut self.early {
+            early.nominated = None;
+        }
         cx.events.push_back(Event::RoleChanged { agent: cx.id, role });
     }
 
@@ -181,7 +187,9 @@ impl Session {
         if let Some(known) = known {
             known.priority = request.priority;
             known.ufrag = ufrag.into();
-            known.nominated = request.nominated.or(known.nominated);
+            let order = |new: Nominated| known.nominated.map_or(new.order, |first| first.order);
+            let new = request.nominated.map(|new| Nominated { order: order(new), ..new });
+            known.nominated = new.or(known.nominated);
             return Answer::Success { tracked: true };
         }
         if self.retired || self.early.len() >= usize::from(core.config.limits.early_checks) {
@@ -232,30 +240,36 @@ impl Session {
     ) -> Option<RemoteId> {
         let stream = request.component.stream();
         let number = request.component.number();
-        let pairs = &self.pairs;
-        let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
+        let remotes = self.remote_stream_mut(stream)?;
         if let Some(known) = remotes.find(stream, number, request.from) {
             remotes.heard(known, cx.now);
             return Some(known);
         }
+        let awaited = self.pairs.iter().filter(|(_, pair)| self.is_awaited(pair));
+        let awaited: Vec<_> = awaited.map(|(_, pair)| (pair.component, pair.remote)).collect();
+        let pairs = &self.pairs;
+        let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
         // Two NATs that give each other a new address with each answer use up all places; those
         // heard of through a relay have their own.
         let relayed = core.local.base(request.base).is_some_and(|base| base.relayed);
         let limit = core.config.limits.peer_reflexive;
         let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
-        // yet, and that the peer did not nominate, for what it nominates first.
+        // yet for what the peer nominates first; not for that of another component.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
         let chosen = request.nominated.is_some() && selected.is_none();
         let keep = |id, idle: bool| {
             let kept = |pair: &Pair| match pair.state {
                 PairState::Failed(_) => false,
                 PairState::Succeeded => true,
-                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => {
-                    !chosen || pair.nomination_pending.is_some()
-                }
+                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
             };
-            !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
+            let others = |known: &(ComponentId, RemoteId)| {
+                known.1 == id && !(chosen && known.0 == request.component)
+            };
+            !(idle || chosen)
+                || awaited.iter().any(others)
+                || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
         let astray = |id| {
             let failed = PairState::Failed(PairFailure::Asymmetric);
@@ -281,20 +295,32 @@ impl Session {
         Some(id)
     }
 
+    /// An answer that was counted did not leave.
+    pub(super) fn answer_lost(&mut self, base: BaseId, to: SocketAddr) {
+        let goes_there = |pair: &Pair| {
+            pair.base == base && self.remote(pair.remote).is_some_and(|known| known.address == to)
+        };
+        let id = self.pairs.iter().find(|(_, pair)| goes_there(pair)).map(|(id, _)| id);
+        if let Some(pair) = id.and_then(|id| self.pairs.get_mut(id)) {
+            let sent = &mut pair.counters.responses_sent;
+            *sent = sent.saturating_sub(1);
+        }
+    }
+
     fn count_request(&mut self, base: BaseId, remote: RemoteId, now: Instant) {
         if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
             count_request(pair, now);
         }
     }
 
-    /// Triggered checks and nomination. [rfc8445-7.3.1.4-p4] [rfc8445-7.3.1.4-p5]
+    /// Triggered checks and nomination; false if there is no pair for them. [rfc8445-7.3.1.4-p4] [rfc8445-7.3.1.4-p5]
     fn take_request(
         &mut self,
         request: &Request,
         remote: RemoteId,
         core: &mut Core,
         cx: &mut Context<'_>,
-    ) {
+    ) -> bool {
         let known = self.pairs.find(request.base, remote);
         let settled =
             self.component(request.component).is_none_or(|known| known.selected.is_some());
@@ -310,25 +336,28 @@ impl Session {
                     && self.has_reserve(request.component, request.base, remote, core)
                     && !self.is_suspected(request.component);
                 if !self.renomination || spare {
-                    return;
+                    return false;
                 }
                 if self.shows_move(request, remote) {
                     self.suspect(request.component, core, cx.now);
                 }
-                let Some(pair) = self.insert_for_request(request, remote, core) else { return };
+                let pair = self.insert_for_request(request, remote, core);
+                let Some(pair) = pair else { return false };
                 pair
             }
             None => {
-                let Some(pair) = self.insert_for_request(request, remote, core) else { return };
+                let pair = self.insert_for_request(request, remote, core);
+                let Some(pair) = pair else { return false };
                 pair
             }
         };
         self.count_request(request.base, remote, cx.now);
         if core.is_lite() || planted(Bug::DataBeforeAnswer) && request.nominated.is_some() {
             self.accept_lite(pair, request, core, cx);
-            return;
+        } else {
+            self.trigger_for_request(pair, request, core, cx);
         }
-        self.trigger_for_request(pair, request, core, cx);
+        true
     }
 
     /// Whether a check from an address that is new may tell that the selected pair has moved there:
@@ -343,28 +372,16 @@ impl Session {
         same && self.remote(remote).is_some_and(RemoteCandidate::is_learned)
     }
 
-    /// Makes the pair of a check that came. Where there are too many pairs another one makes room,
-    /// last of all one that is being checked: this one is more likely to work.
+    /// Makes the pair of a check that came, if there is room and the peer knows of the base.
     fn insert_for_request(
         &mut self,
         request: &Request,
         remote: RemoteId,
         core: &mut Core,
     ) -> Option<PairId> {
-        if self.pairs.len() >= usize::from(core.config.limits.pairs) {
-            let victim = self
-                .pairs
-                .iter()
-                .filter(|(id, pair)| {
-                    !self.is_selected(*id)
-                        && pair.nomination_pending.is_none()
-                        && pair.state != PairState::Succeeded
-                })
-                .min_by_key(|(_, pair)| {
-                    (matches!(pair.state, PairState::InProgress { .. }), pair.priority)
-                })
-                .map(|(id, _)| id)?;
-            self.remove_pair(victim, core);
+        core.local.base(request.base)?.candidate?;
+        if !self.make_room_for_request(request.component, core) {
+            return None;
         }
         self.insert_pair(request.base, remote, PairState::Waiting, core)
     }

@@ -168,7 +168,7 @@ pub(super) struct Session {
     /// Whether the peer nominates one pair after another, as those do that know RFC 8445, and not
     /// every pair at once.
     pub(super) remote_regular: bool,
-    /// How many nominations the peer has sent.
+    /// How many checks came that nominate.
     pub(super) nominations_heard: u64,
     pub(super) remote_lite: bool,
     /// Since when the peer checks us in its generation of now, and so has our credentials.

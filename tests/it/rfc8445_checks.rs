@@ -468,8 +468,7 @@ fn an_unknown_source_becomes_a_peer_reflexive_candidate_that_is_checked() {
     assert_eq!(state(&world, party), PairStateKind::InProgress);
 }
 
-/// The peer looks after the pair, so a controlled side that has enough others keeps it.
-/// [rfc8445-7.3.1.4-p4]
+/// Whether the peer looks after a pair is known from its first check on.
 #[test]
 fn the_check_that_a_pair_is_made_for_counts() {
     let (mut world, party, mut hand) = one(Role::Controlled);

@@ -345,7 +345,7 @@ fn aggressive_nominations_before_our_checks_end_on_the_highest_priority() {
 }
 
 /// A peer that nominates one pair after another, and is heard all at once: its last one counts,
-/// though our check of the first is answered later. [rfc8445-7.3.1.5-1]
+/// though our check of the first is answered later. [rfc8445-7.3.1.5-p1]
 #[test]
 fn of_nominations_that_come_at_once_the_last_one_counts() {
     let mut world = World::new();
@@ -370,7 +370,7 @@ fn of_nominations_that_come_at_once_the_last_one_counts() {
 }
 
 /// All places are taken by pairs that are being checked: one of them makes room.
-/// [rfc8445-7.3.1.4-p3] [rfc8445-7.3.1.5-1]
+/// [rfc8445-7.3.1.4-p3]
 #[test]
 fn a_nomination_from_an_unknown_address_counts_though_there_are_too_many_pairs() {
     let mut world = World::new();
@@ -386,6 +386,29 @@ fn a_nomination_from_an_unknown_address_counts_though_there_are_too_many_pairs()
     world.respond(hand.address, hand.answering());
     world.run_for(ms(500));
     assert_eq!(selected(&world, agent), Some(hand.address));
+}
+
+/// Where no pair can be made for a nomination, the peer is told so: it would take us for one who
+/// follows. [rfc8445-7.3.1.5-2]
+#[test]
+fn a_nomination_that_finds_no_place_is_refused() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlled);
+    config.limits.pairs = 1;
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    world.set_remote(agent, &hand.description(&[host("192.0.2.2:2000", 1)]));
+    world.run_for(ms(200));
+    let mut other = hand.clone();
+    other.address = addr("192.0.2.3:3000");
+    let octets = other.nomination();
+    world.inject(other.address, addr("192.0.2.1:1000"), octets);
+    world.run_for(ms(50));
+    let to_other = world.log.iter().filter(|packet| packet.to == other.address);
+    let codes: Vec<_> =
+        to_other.map(|packet| packet.message().error_code().unwrap().code()).collect();
+    assert_eq!(codes, [400]);
 }
 
 /// Chrome moves by nominating anew, without a value. [rfc8445-7.3.1.5-p1]

@@ -235,9 +235,10 @@ impl Guard {
 
     /// The host took what it received.
     pub(crate) fn is_taken(&mut self, hop: Hop, turn: bool, octets: &[u8]) {
-        let Some((_, octets)) = self.unwrap(hop, turn, octets) else { return };
+        let Some((path, octets)) = self.unwrap(hop, turn, octets) else { return };
         let Some((Kind::Success | Kind::Error, id)) = wire::binding(octets) else { return };
-        let Some(asked) = self.asked.get(&id).filter(|asked| asked.answered) else { return };
+        let fits = |asked: &&Asked| asked.answered && asked.path == path;
+        let Some(asked) = self.asked.get(&id).filter(fits) else { return };
         let agent = asked.names.as_ref().and_then(|(ours, _)| self.generations.get(ours));
         if let Some((agent, _)) = agent {
             self.budgets.forgives(*agent, asked.path.remote.ip());
@@ -270,6 +271,7 @@ impl Guard {
         if asked.answered {
             return;
         }
+        let elsewhere = asked.path != path;
         let path = asked.path;
         if let Some((ours, theirs)) = &asked.names {
             // Who plays the peer without an agent has a password that is not known here.
@@ -277,7 +279,9 @@ impl Guard {
                 return;
             }
             if self.generations.contains_key(ours) {
-                self.budgets.is_answered(ours, path.remote);
+                if !elsewhere {
+                    self.budgets.is_answered(ours, path.remote);
+                }
                 self.counts.is_answered(ours, path);
             }
         }
