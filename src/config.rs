@@ -175,9 +175,8 @@ pub struct Limits {
     pub remote_candidates: u16,
     /// Remote candidates per IP address, stream and generation. Default 8.
     pub remote_candidates_per_ip: u16,
-    /// Remote peer-reflexive candidates per stream and generation, and as many again of those that
-    /// are heard of through a relay; and of both as many again of those that answered from elsewhere.
-    /// Default 8.
+    /// Remote peer-reflexive candidates per base and generation, and as many again of those that
+    /// answered from elsewhere. Default 8.
     pub peer_reflexive: u16,
     /// Checks remembered until the remote credentials arrive. Default 32.
     pub early_checks: u16,

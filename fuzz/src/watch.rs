@@ -11,6 +11,8 @@ use floe::{AgentId, AgentState, Event, Instant};
 
 /// How long an answer allows application data. [RFC 7675 §5.1]
 const CONSENT: Duration = Duration::from_secs(30);
+/// The sockets and relayed addresses that an endpoint has at a time, at most.
+const BASES: usize = 8;
 /// Octets of the headers of IPv4 and UDP, which count for the budget of strangers.
 const HEADERS: usize = 28;
 
@@ -153,7 +155,8 @@ impl Watch {
     pub(crate) fn tables(&self, state: AgentState, controlling: bool, stats: &AgentStats) {
         assert_eq!(state, self.state, "a state that nobody was told of");
         assert!(stats.pairs.len() <= usize::from(self.limits.pairs), "too many pairs");
-        let reflexive = 4 * usize::from(self.limits.peer_reflexive);
+        // Of each base, and as many again of those that answered from elsewhere.
+        let reflexive = 2 * BASES * usize::from(self.limits.peer_reflexive);
         let most = usize::from(self.limits.remote_candidates) + reflexive;
         assert!(stats.remote.len() <= most, "{} candidates", stats.remote.len());
         let most = usize::from(self.limits.remote_candidates_per_ip) + reflexive;

@@ -250,7 +250,7 @@ impl Session {
 
     /// Whether it is the pair that the peer nominated last for a component that has none selected:
     /// an answer said that this counts.
-    pub(super) fn is_awaited(&self, pair: &Pair) -> bool {
+    fn is_awaited(&self, pair: &Pair) -> bool {
         let order = |pair: &Pair| pair.nomination_pending.map(|nominated| nominated.order);
         let none = self.component(pair.component).is_some_and(|known| known.selected.is_none());
         let mut others = self.pairs.iter().filter(|(_, other)| other.component == pair.component);

@@ -37,16 +37,9 @@ pub(super) struct RemoteCandidate {
     /// When it was last heard of, for choosing which peer-reflexive one to forget.
     heard: Instant,
     /// Where a check came from it, if that is how it was learned.
-    via: Option<Via>,
+    via: Option<BaseId>,
     /// False for a place that a forgotten peer-reflexive candidate left.
     live: bool,
-}
-
-/// The base that a check of the peer's came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Via {
-    pub(super) base: BaseId,
-    pub(super) relayed: bool,
 }
 
 /// A foundation of the peer's; comparing costs nothing.
@@ -109,7 +102,7 @@ pub(super) enum Added {
 
 impl RemoteCandidate {
     /// What a check that came from `address` tells of it. [rfc8445-7.3.1.3-p1]
-    pub(super) fn learned(address: SocketAddr, priority: u32, via: Via, now: Instant) -> Self {
+    pub(super) fn learned(address: SocketAddr, priority: u32, via: BaseId, now: Instant) -> Self {
         Self {
             // Set when it gets its place, like its foundation.
             component: 0,
@@ -134,7 +127,7 @@ impl RemoteCandidate {
 
     /// Whether all that tells of it is a check that came to another base.
     pub(super) fn is_heard_elsewhere(&self, base: BaseId) -> bool {
-        self.is_learned() && self.via.is_some_and(|via| via.base != base)
+        self.is_learned() && self.via.is_some_and(|via| via != base)
     }
 
     pub(super) fn is_relayed(&self) -> bool {
@@ -254,8 +247,8 @@ impl RemoteStream {
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
     /// least recently heard of among those that `keep` does not hold on to; that is told whether it
     /// was not heard of for a while, or is one of more that came from one IP address to one base.
-    /// It is returned. Those that came over relays are counted by themselves, and so are those that
-    /// went `astray`: each reflexive candidate of ours may show one, before any that can be reached.
+    /// It is returned. Those of each base are counted by themselves, and so are those that went
+    /// `astray`: each reflexive candidate of ours may show one, before any that can be reached.
     /// [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
@@ -266,13 +259,9 @@ impl RemoteStream {
         keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, now, max) = (component.stream(), learned.heard, usize::from(max));
-        let over_relay = |one: &RemoteCandidate| one.via.is_some_and(|via| via.relayed);
-        let relayed = over_relay(&learned);
-        let counts = |one: &RemoteCandidate| one.is_learned() && over_relay(one) == relayed;
+        let counts = |one: &RemoteCandidate| one.is_learned() && one.via == learned.via;
         let known = || self.iter(stream).filter(|(_, one)| counts(one));
-        let like = |a: &RemoteCandidate, b: &RemoteCandidate| {
-            a.address.ip() == b.address.ip() && a.via == b.via
-        };
+        let like = |a: &RemoteCandidate, b: &RemoteCandidate| a.address.ip() == b.address.ip();
         let of = |one: &RemoteCandidate| known().filter(|(_, c)| like(c, one)).count();
         let lost = known().filter(|(id, _)| astray(*id)).count().min(max);
         // However many answers come from elsewhere, a chain ends.

@@ -12,7 +12,7 @@ use crate::time::Instant;
 use super::consent::Consent;
 use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Valid};
-use super::remote::{RemoteCandidate, RemoteId, Via};
+use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{ChecklistState, EarlyCheck, Session};
 use super::{Answer, Context, Core};
 
@@ -245,17 +245,13 @@ impl Session {
             remotes.heard(known, cx.now);
             return Some(known);
         }
-        let awaited = self.pairs.iter().filter(|(_, pair)| self.is_awaited(pair));
-        let awaited: Vec<_> = awaited.map(|(_, pair)| (pair.component, pair.remote)).collect();
         let pairs = &self.pairs;
         let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
-        // Two NATs that give each other a new address with each answer use up all places; those
-        // heard of through a relay have their own.
-        let relayed = core.local.base(request.base).is_some_and(|base| base.relayed);
+        // Two NATs that give each other a new address with each answer use up all places of a base.
         let limit = core.config.limits.peer_reflexive;
         let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
-        // yet for what the peer nominates first; not for that of another component.
+        // yet for what the peer nominates first.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
         let chosen = request.nominated.is_some() && selected.is_none();
         let keep = |id, idle: bool| {
@@ -264,20 +260,15 @@ impl Session {
                 PairState::Succeeded => true,
                 PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
             };
-            let others = |known: &(ComponentId, RemoteId)| {
-                known.1 == id && !(chosen && known.0 == request.component)
-            };
-            !(idle || chosen)
-                || awaited.iter().any(others)
-                || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
+            !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
         let astray = |id| {
             let failed = PairState::Failed(PairFailure::Asymmetric);
             let mut pairs = pairs.iter().filter(|(_, pair)| pair.remote == id).peekable();
             pairs.peek().is_some() && pairs.all(|(_, pair)| pair.state == failed)
         };
-        let via = Via { base: request.base, relayed };
-        let learned = RemoteCandidate::learned(request.from, request.priority, via, cx.now);
+        let learned =
+            RemoteCandidate::learned(request.from, request.priority, request.base, cx.now);
         let (id, forgotten) =
             remotes.add_peer_reflexive(request.component, learned, max, astray, keep)?;
         if let Some(forgotten) = forgotten {
