@@ -792,6 +792,11 @@ impl Session {
     /// answers make one switch. [rfc8445-7.2.5.1-1] [rfc8445-7.2.5.1-2] [rfc8445-7.2.5.1-3]
     /// [rfc8445-7.2.5.1-4] [rfc8445-16.1-1b] [rfc8445-16.1-3b]
     fn role_conflict(&mut self, check: &Check, core: &mut Core, cx: &mut Context<'_>) {
+        // Which role we have in the generation that followed is told by its own checks.
+        if self.retired {
+            self.check_refused(check, PairFailure::Refused(487), core);
+            return;
+        }
         if let Some(pair) = self.pairs.get_mut(check.pair) {
             pair.conflicts = pair.conflicts.saturating_add(1);
             if pair.conflicts > CONFLICTS {
