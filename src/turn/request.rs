@@ -22,6 +22,8 @@ const MAX_CHALLENGES: u8 = 4;
 /// in units of the RTO: nobody waits for the answer for long.
 const RELEASE_RC: u8 = 3;
 const RELEASE_RM: u8 = 4;
+/// However long the server took for its answers before.
+const RELEASE_RTO: Duration = Duration::from_secs(1);
 /// The same over a stream.
 const RELEASE_TI: Duration = Duration::from_secs(3);
 
@@ -242,6 +244,7 @@ impl Transactions {
         match config.transport {
             Transport::Udp | Transport::Dtls => {
                 let rto = self.rto.rto(now, &config.retransmission);
+                let rto = if matches!(ask, Ask::Release) { rto.min(RELEASE_RTO) } else { rto };
                 ClientTransaction::start_with_rto(now, rto, &schedule)
             }
             Transport::Tcp | Transport::Tls => ClientTransaction::start_reliable(now, &schedule),
