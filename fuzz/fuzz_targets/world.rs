@@ -1,6 +1,11 @@
 //! The whole world: octets are a scenario of the swarm, played and judged as there.
 #![no_main]
-#![allow(dead_code, unused_imports, unused_macros, reason = "the tests of the simulator use more of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "the tests of the simulator use more of it"
+)]
 
 #[macro_use]
 #[path = "../../tests/sim/world/mod.rs"]

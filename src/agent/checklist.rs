@@ -43,19 +43,19 @@ impl Session {
     /// Forms the pairs of all streams anew from the candidates of both sides, and sets one pair of
     /// each foundation to Waiting. [rfc8445-6.1.2-p1] [rfc8445-6.1.2.6-p1]
     pub(super) fn form_checklists(&mut self, core: &Core) {
-        self.form(core, |_, _| true);
+        self.form(core, true);
     }
 
     /// The same, but a candidate that a check came from is not paired with other bases: it is one
     /// that may be tried where all else is lost. [rfc8445-7.3.1.3-p1]
     pub(super) fn form_likely_pairs(&mut self, core: &Core) {
-        self.form(core, |base, remote| !remote.is_heard_elsewhere(base));
+        self.form(core, false);
     }
 
-    fn form(&mut self, core: &Core, likely: impl Fn(BaseId, &RemoteCandidate) -> bool) {
+    fn form(&mut self, core: &Core, unlikely: bool) {
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
-            let mut possible = self.possible_pairs(stream, core, &likely);
+            let mut possible = self.possible_pairs(stream, core, unlikely);
             let limit = self.pairs_per_stream(core);
             if possible.len() > limit {
                 // [rfc8445-6.1.2.5-1] [rfc8445-6.1.2.5-3] [rfc8445-19.5.1-1]
@@ -77,13 +77,8 @@ impl Session {
         (usize::from(core.config.limits.pairs) / self.streams.len().max(1)).max(1)
     }
 
-    /// All likely pairs of a base and a remote candidate that the rules allow.
-    fn possible_pairs(
-        &self,
-        stream: u16,
-        core: &Core,
-        likely: impl Fn(BaseId, &RemoteCandidate) -> bool,
-    ) -> Vec<Possible> {
+    /// All pairs of a base and a remote candidate that the rules allow.
+    fn possible_pairs(&self, stream: u16, core: &Core, unlikely: bool) -> Vec<Possible> {
         let Some(remotes) = self.remote_stream(stream) else { return Vec::new() };
         let mut possible = Vec::new();
         for (base_id, base) in core.local.bases() {
@@ -91,7 +86,8 @@ impl Session {
                 continue;
             };
             for (remote_id, remote) in remotes.iter(stream) {
-                if pairable(base, remote, stream) && likely(base_id, remote) {
+                let likely = unlikely || !remote.is_heard_elsewhere(base_id);
+                if likely && pairable(base, remote, stream) {
                     let priority = pair_priority(core.role, local.priority, remote.priority);
                     possible.push(Possible { priority, base: base_id, remote: remote_id });
                 }
@@ -143,7 +139,7 @@ impl Session {
         let Some(local) = base.candidate.and_then(|id| core.local.candidate(id)) else { return };
         let priority = pair_priority(core.role, local.priority, remote.priority);
         let foundation = (local.foundation, remote.foundation);
-        if !self.make_room(stream, priority, core) {
+        if !self.make_room(component, Some(priority), core) {
             return;
         }
         let state = self.state_of_new_pair(foundation, priority);
@@ -181,47 +177,33 @@ impl Session {
         if topmost { PairState::Waiting } else { PairState::Frozen }
     }
 
-    /// Makes room for a pair of `priority` at the limit: failed pairs go first, then those of
-    /// lower priority that were not begun. [rfc8838-10-3] [rfc8838-10-4] [rfc8838-11-3]
-    /// [rfc8838-11-4] [rfc8838-10-p1]
-    fn make_room(&mut self, stream: u16, priority: u64, core: &mut Core) -> bool {
-        let limit = self.pairs_per_stream(core);
-        let in_stream = |pair: &Pair| pair.component.stream() == stream;
-        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= limit;
-        if !full && self.pairs.len() < usize::from(core.config.limits.pairs) {
+    /// Makes room for a pair at the limit: failed pairs go first, then those of lower priority that
+    /// were not begun. [rfc8838-10-3] [rfc8838-10-4] [rfc8838-11-3] [rfc8838-11-4] [rfc8838-10-p1]
+    ///
+    /// Without a priority it is one that the peer checks, which is more likely to work than any that
+    /// was checked for long. What the peer nominated last goes for no other component's sake.
+    pub(super) fn make_room(
+        &mut self,
+        component: ComponentId,
+        priority: Option<u64>,
+        core: &mut Core,
+    ) -> bool {
+        let (asked, share) = (priority.is_none(), self.pairs_per_stream(core));
+        let in_stream = |pair: &Pair| pair.component.stream() == component.stream();
+        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= share;
+        if (asked || !full) && self.pairs.len() < usize::from(core.config.limits.pairs) {
             return true;
         }
         // A stream that has its share makes room itself; else the peer's checks gave another
         // stream more than its own.
         let victim = self.least_likely(|pair| {
-            let less = match pair.state {
-                PairState::Failed(_) => true,
-                PairState::Frozen | PairState::Waiting => pair.priority < priority,
-                PairState::InProgress { .. } | PairState::Succeeded => false,
+            let less = match (priority, pair.state) {
+                (None, _) | (_, PairState::Failed(_)) => true,
+                (Some(new), PairState::Frozen | PairState::Waiting) => pair.priority < new,
+                (Some(_), PairState::InProgress { .. } | PairState::Succeeded) => false,
             };
-            less && (in_stream(pair) || !full) && !self.is_awaited(pair)
-        });
-        let Some(victim) = victim else { return false };
-        self.remove_pair(victim, core);
-        true
-    }
-
-    /// Makes room for a pair that the peer checks, which is more likely to work than one that was
-    /// checked for long. What it nominated last goes for no other component's sake.
-    pub(super) fn make_room_for_request(
-        &mut self,
-        component: ComponentId,
-        core: &mut Core,
-    ) -> bool {
-        let stream = component.stream();
-        let in_stream = |pair: &Pair| pair.component.stream() == stream;
-        let share = self.pairs_per_stream(core);
-        let full = self.pairs.iter().filter(|(_, pair)| in_stream(pair)).count() >= share;
-        if self.pairs.len() < usize::from(core.config.limits.pairs) {
-            return true;
-        }
-        let victim = self.least_likely(|pair| {
-            (in_stream(pair) || !full) && (pair.component == component || !self.is_awaited(pair))
+            let own = asked && pair.component == component;
+            less && (in_stream(pair) || !full) && (own || !self.is_awaited(pair))
         });
         let Some(victim) = victim else { return false };
         self.remove_pair(victim, core);

@@ -514,13 +514,6 @@ impl Agent {
         answer
     }
 
-    /// The answer to a check did not leave.
-    pub(crate) fn answer_lost(&mut self, generation: Generation, base: BaseId, to: SocketAddr) {
-        if self.session.generation == generation {
-            self.session.answer_lost(base, to);
-        }
-    }
-
     /// Takes the answer to a check.
     pub(crate) fn handle_response(
         &mut self,

@@ -102,10 +102,7 @@ pub(super) struct Pair {
 impl Pair {
     /// Notes a nomination, if it is one, that counts once the pair works.
     pub(super) fn put_off(&mut self, nominated: Option<Nominated>) {
-        let known = self.nomination_pending;
-        let order = |new: Nominated| known.map_or(new.order, |known| known.order);
-        let new = nominated.map(|new| Nominated { order: order(new), ..new });
-        self.nomination_pending = new.or(known);
+        self.nomination_pending = Nominated::repeated(self.nomination_pending, nominated);
     }
 
     /// The state as it is reported: a pair whose next check is queued waits, though an earlier
@@ -128,6 +125,14 @@ impl Pair {
 pub(super) struct Nominated {
     pub(super) value: Option<u32>,
     pub(super) order: u64,
+}
+
+impl Nominated {
+    /// What is known once `new` came: said again it keeps its place.
+    pub(super) fn repeated(known: Option<Self>, new: Option<Self>) -> Option<Self> {
+        let order = |new: Self| known.map_or(new.order, |known| known.order);
+        new.map(|new| Self { order: order(new), ..new }).or(known)
+    }
 }
 
 /// Computes the priority of a pair from the priorities of its candidates.

@@ -187,9 +187,7 @@ impl Session {
         if let Some(known) = known {
             known.priority = request.priority;
             known.ufrag = ufrag.into();
-            let order = |new: Nominated| known.nominated.map_or(new.order, |first| first.order);
-            let new = request.nominated.map(|new| Nominated { order: order(new), ..new });
-            known.nominated = new.or(known.nominated);
+            known.nominated = Nominated::repeated(known.nominated, request.nominated);
             return Answer::Success { tracked: true };
         }
         if self.retired || self.early.len() >= usize::from(core.config.limits.early_checks) {
@@ -240,13 +238,12 @@ impl Session {
     ) -> Option<RemoteId> {
         let stream = request.component.stream();
         let number = request.component.number();
-        let remotes = self.remote_stream_mut(stream)?;
+        let pairs = &self.pairs;
+        let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
         if let Some(known) = remotes.find(stream, number, request.from) {
             remotes.heard(known, cx.now);
             return Some(known);
         }
-        let pairs = &self.pairs;
-        let remotes = self.streams.get_mut(usize::from(stream))?.remote.as_mut()?;
         // Two NATs that give each other a new address with each answer use up all places of a base.
         let limit = core.config.limits.peer_reflexive;
         let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
@@ -286,25 +283,14 @@ impl Session {
         Some(id)
     }
 
-    /// An answer that was counted did not leave.
-    pub(super) fn answer_lost(&mut self, base: BaseId, to: SocketAddr) {
-        let goes_there = |pair: &Pair| {
-            pair.base == base && self.remote(pair.remote).is_some_and(|known| known.address == to)
-        };
-        let id = self.pairs.iter().find(|(_, pair)| goes_there(pair)).map(|(id, _)| id);
-        if let Some(pair) = id.and_then(|id| self.pairs.get_mut(id)) {
-            let sent = &mut pair.counters.responses_sent;
-            *sent = sent.saturating_sub(1);
-        }
-    }
-
     fn count_request(&mut self, base: BaseId, remote: RemoteId, now: Instant) {
         if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
             count_request(pair, now);
         }
     }
 
-    /// Triggered checks and nomination; false if there is no pair for them. [rfc8445-7.3.1.4-p4] [rfc8445-7.3.1.4-p5]
+    /// Triggered checks and nomination; false if there is no pair for them. [rfc8445-7.3.1.4-p4]
+    /// [rfc8445-7.3.1.4-p5]
     fn take_request(
         &mut self,
         request: &Request,
@@ -316,7 +302,7 @@ impl Session {
         let settled =
             self.component(request.component).is_none_or(|known| known.selected.is_some());
         let pair = match known {
-            Some(pair) => pair,
+            Some(pair) => Some(pair),
             // After nomination a new pair matters only if the peer nominates it, or if the peer may
             // have moved there: then the selected pair is looked at, too.
             None if settled && request.nominated.is_none() => {
@@ -332,16 +318,11 @@ impl Session {
                 if self.shows_move(request, remote) {
                     self.suspect(request.component, core, cx.now);
                 }
-                let pair = self.insert_for_request(request, remote, core);
-                let Some(pair) = pair else { return false };
-                pair
+                self.insert_for_request(request, remote, core)
             }
-            None => {
-                let pair = self.insert_for_request(request, remote, core);
-                let Some(pair) = pair else { return false };
-                pair
-            }
+            None => self.insert_for_request(request, remote, core),
         };
+        let Some(pair) = pair else { return false };
         self.count_request(request.base, remote, cx.now);
         if core.is_lite() || planted(Bug::DataBeforeAnswer) && request.nominated.is_some() {
             self.accept_lite(pair, request, core, cx);
@@ -370,8 +351,8 @@ impl Session {
         remote: RemoteId,
         core: &mut Core,
     ) -> Option<PairId> {
-        core.local.base(request.base)?.candidate?;
-        if !self.make_room_for_request(request.component, core) {
+        core.local.base(request.base).filter(|base| base.usable)?.candidate?;
+        if !self.make_room(request.component, None, core) {
             return None;
         }
         self.insert_pair(request.base, remote, PairState::Waiting, core)

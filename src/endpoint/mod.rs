@@ -386,11 +386,10 @@ impl Endpoint {
     fn next_transmit(&mut self, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop() {
             let len = body(buf).and_then(|body| self.encode_reply(&reply, body));
-            let transmit = len.and_then(|len| self.leave(reply.socket, reply.to, len, buf));
-            if transmit.is_some() {
-                return transmit;
+            if let Some(transmit) = len.and_then(|len| self.leave(reply.socket, reply.to, len, buf))
+            {
+                return Some(transmit);
             }
-            self.answer_lost(&reply);
         }
         // A permission is asked for before the first check that needs it.
         if let Some(transmit) = self.poll_relays(buf) {
@@ -400,16 +399,6 @@ impl Endpoint {
             return self.poll_agents(buf);
         }
         self.poll_gatherer(buf).or_else(|| self.poll_agents(buf))
-    }
-
-    /// A reply did not leave: a relay may not send there any more.
-    fn answer_lost(&mut self, reply: &Reply) {
-        let Some((id, generation)) = reply.signer else { return };
-        let Some(slot) = self.slots.get_mut(id.index as usize) else { return };
-        let base = slot.base_of(reply.socket);
-        if let (Some(base), Some(agent)) = (base, slot.agent.as_mut()) {
-            agent.answer_lost(generation, base, reply.to);
-        }
     }
 
     /// Sends what stands in the [`body`] of the buffer from a base: over a relay it is framed.

@@ -492,22 +492,31 @@ fn unknown_sources_have_foundations_of_their_own() {
     assert_eq!(distinct_ids(&checks(&world)).len(), 4);
 }
 
-/// [rfc8445-7.3.1.3-p1]
-#[test]
-fn the_component_of_a_learned_candidate_is_that_of_the_base() {
+/// The base of the second component.
+pub(crate) const SECOND: &str = "192.0.2.1:1001";
+
+/// A controlled agent with two components, and a peer that signalled no candidate.
+pub(crate) fn two_components() -> (World, Party, Hand) {
     let mut world = World::new();
     let node = world.node(EndpointConfig::default());
     let second = ComponentId::new(0, 2).unwrap();
     world.udp(node, BASE);
-    world.socket(node, Socket::udp(addr("192.0.2.1:1001")).with_component(second));
+    world.socket(node, Socket::udp(addr(SECOND)).with_component(second));
     let mut config = AgentConfig::new(Role::Controlled);
     config.streams = vec![2];
     let party = world.agent(node, config);
-    let mut hand = Hand::new(&world, party, PEER);
+    let hand = Hand::new(&world, party, PEER);
     world.set_remote(party, &hand.description(&[]));
+    (world, party, hand)
+}
+
+/// [rfc8445-7.3.1.3-p1]
+#[test]
+fn the_component_of_a_learned_candidate_is_that_of_the_base() {
+    let (mut world, party, mut hand) = two_components();
     let check = hand.check();
-    world.deliver(addr(STRANGER), addr("192.0.2.1:1001"), &check);
-    assert_eq!(world.stats(party).remote[0].component, second);
+    world.deliver(addr(STRANGER), addr(SECOND), &check);
+    assert_eq!(world.stats(party).remote[0].component, ComponentId::new(0, 2).unwrap());
 }
 
 /// [rfc8445-7.3.1.4-1] [rfc8445-7.3.1.4-p2]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use floe::candidate::CandidateKind;
-use floe::config::{AgentConfig, CheckBackoff, EndpointConfig, Role};
+use floe::config::{AgentConfig, CheckBackoff, Role};
 use floe::stats::PairStateKind;
 use floe::stun::{MessageClass, TransactionId};
-use floe::{AgentState, ComponentId, DropReason, Socket};
+use floe::{AgentState, ComponentId, DropReason};
 
 use crate::harness::{Hand, Outcome, Packet, World, addr, distinct_ids, encode, host, ms};
 use crate::rfc8445_checks::*;
@@ -213,16 +213,7 @@ fn answers_from_elsewhere_double_what_is_learned_and_no_more() {
 /// and not of the one that it nominated for another.
 #[test]
 fn a_nomination_makes_room_for_no_other() {
-    let mut world = World::new();
-    let node = world.node(EndpointConfig::default());
-    let second = ComponentId::new(0, 2).unwrap();
-    world.udp(node, BASE);
-    world.socket(node, Socket::udp(addr("192.0.2.1:1001")).with_component(second));
-    let mut config = AgentConfig::new(Role::Controlled);
-    config.streams = vec![2];
-    let party = world.agent(node, config);
-    let mut hand = Hand::new(&world, party, PEER);
-    world.set_remote(party, &hand.description(&[]));
+    let (mut world, party, mut hand) = two_components();
     let nominated = addr("203.0.113.1:9");
     world.deliver(nominated, addr(BASE), &hand.nomination());
     for n in 2..=8 {
@@ -230,7 +221,7 @@ fn a_nomination_makes_room_for_no_other() {
     }
     for n in 9..=40 {
         let from = addr(&format!("203.0.113.{n}:9"));
-        world.deliver(from, addr("192.0.2.1:1001"), &hand.nomination());
+        world.deliver(from, addr(SECOND), &hand.nomination());
         let learned = world.stats(party).remote;
         assert!(learned.iter().any(|one| one.address == from));
         assert!(learned.iter().any(|one| one.address == nominated));

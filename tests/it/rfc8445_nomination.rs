@@ -258,13 +258,19 @@ fn the_controlling_side_leaves_a_silent_pair_by_renomination() {
     assert!(values.first() < values.last(), "{values:?}");
 }
 
-/// A controlled agent, and a peer with two addresses that both answer: the better one first.
-fn two_addresses(config: AgentConfig, renomination: bool) -> (World, Party, Hand, Hand) {
+/// An agent, and a peer with two addresses that say nothing yet: the better one first.
+fn two_silent(config: AgentConfig) -> (World, Party, Hand, Hand) {
     let mut world = World::new();
     let agent = world.party(config, &["192.0.2.1:1000"]);
     let high = Hand::new(&world, agent, "192.0.2.2:2000");
     let mut low = high.clone();
     low.address = addr("192.0.2.3:3000");
+    (world, agent, high, low)
+}
+
+/// The same, controlled, and both addresses answer.
+fn two_addresses(config: AgentConfig, renomination: bool) -> (World, Party, Hand, Hand) {
+    let (mut world, agent, high, low) = two_silent(config);
     world.respond(high.address, high.answering());
     world.respond(low.address, low.answering());
     let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
@@ -324,11 +330,7 @@ fn of_many_nominations_the_highest_priority_is_selected() {
 /// [rfc8445-7.3.1.5-1] [rfc8445-7.2.5.3.4-2]
 #[test]
 fn aggressive_nominations_before_our_checks_end_on_the_highest_priority() {
-    let mut world = World::new();
-    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
-    let mut high = Hand::new(&world, agent, "192.0.2.2:2000");
-    let mut low = high.clone();
-    low.address = addr("192.0.2.3:3000");
+    let (mut world, agent, mut high, mut low) = two_silent(AgentConfig::new(Role::Controlled));
     let to = addr("192.0.2.1:1000");
     let octets = low.nomination();
     world.inject(low.address, to, octets);
@@ -348,11 +350,7 @@ fn aggressive_nominations_before_our_checks_end_on_the_highest_priority() {
 /// though our check of the first is answered later. [rfc8445-7.3.1.5-p1]
 #[test]
 fn of_nominations_that_come_at_once_the_last_one_counts() {
-    let mut world = World::new();
-    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
-    let mut high = Hand::new(&world, agent, "192.0.2.2:2000");
-    let mut low = high.clone();
-    low.address = addr("192.0.2.3:3000");
+    let (mut world, agent, mut high, mut low) = two_silent(AgentConfig::new(Role::Controlled));
     let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
     let mut description = high.description(&candidates);
     description.options.ice2 = true;

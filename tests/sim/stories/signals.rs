@@ -1,11 +1,13 @@
 //! Signalling that is slow, out of order, lossy, repetitive, or away.
 
 use floe::Event;
+use floe::config::Mode;
 use floe::event::RestartReason;
 
 use crate::world::call::Call;
 use crate::world::nat::Nat;
 use crate::world::rates::Rates;
+use crate::world::signalling::Signal;
 use crate::world::{Seed, World, millis, secs};
 
 /// A call whose messages travel like this, and what is to be seen of it.
@@ -146,5 +148,26 @@ fn what_two_components_lose_with_one_path_calls_for_one_restart() {
         let failed = |(_, reason): &&(_, RestartReason)| *reason == RestartReason::Failed;
         let recommended = call.recommendations(side);
         assert_eq!(recommended.iter().filter(failed).count(), 1, "{recommended:?}");
+    }
+}
+
+/// Both restarted at once, and one of the offers was answered before the other one came.
+#[test]
+fn an_offer_that_was_given_up_for_another_one_ends_no_call_when_it_comes_late() {
+    let Seed(seed) = seed!();
+    for n in 0..20 {
+        let world = World::new(Seed(seed ^ n));
+        let (left, right) = (world.host(), world.host());
+        let call = world.call(left, right).tune(right, |config| config.mode = Mode::Lite);
+        let call = call.signalling(millis(300)).deliver_signals(|from, signal| {
+            let late = from == 1 && matches!(signal, Signal::Offer(_));
+            vec![if late { millis(800) } else { millis(0) }]
+        });
+        world.run_until(call.completed(), secs(5));
+        restart_both(call);
+        world.run_for(millis(700));
+        call.restart(left);
+        world.run_for(secs(20));
+        assert!(call.completed()() && call.agree(), "{n} {:?}", call.states(right));
     }
 }

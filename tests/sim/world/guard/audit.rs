@@ -86,10 +86,9 @@ impl Counts {
     /// Exactly so for the checks that were sent and all data, on a selected pair that is not over a
     /// relay, in an agent's first generation and with its first selection. Otherwise they may say
     /// less, never more: a pair that was forgotten after the selection counts anew when it comes
-    /// back, data before a restart counts for the pairs before it and data before the peer's description
-    /// for none, pairs over relays are compared
-    /// all together, and of checks and answers those do not count that come too late, that a role
-    /// conflict refuses, and the one that makes a pair known.
+    /// back, data before a restart counts for the pairs before it and data before the peer's
+    /// description for none, pairs over relays are compared all together, and of checks and answers
+    /// those do not count that come too late, and that a role conflict refuses.
     fn agree(&self, agent: AgentId, generation: &str, first: bool, sums: &BTreeMap<Key, Sum>) {
         for (key, sum) in sums {
             let wire = self.checks.get(&(generation.to_owned(), *key)).copied().unwrap_or_default();
