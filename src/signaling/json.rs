@@ -55,12 +55,7 @@ impl Signal {
     ///
     /// A [`SignalError`] that says what to mend.
     pub fn from_json(text: &str) -> Result<Self, SignalError> {
-        if text.len() > MAX_SIGNAL {
-            return Err(SignalError::TooLong { max: MAX_SIGNAL });
-        }
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| SignalError::NotJson { column: error.column() })?;
-        Self::from_value(&value)
+        Self::from_object(&object(text)?)
     }
 
     /// Reads a signal from a JSON value, for embedding signals in messages of one's own; the
@@ -70,7 +65,10 @@ impl Signal {
     ///
     /// As [`from_json`](Self::from_json).
     pub fn from_value(value: &Value) -> Result<Self, SignalError> {
-        let object = value.as_object().ok_or(SignalError::NotAnObject)?;
+        Self::from_object(value.as_object().ok_or(SignalError::NotAnObject)?)
+    }
+
+    pub(super) fn from_object(object: &Map<String, Value>) -> Result<Self, SignalError> {
         match string(object, "type")? {
             "offer" => Ok(Self::Offer { sdp: string(object, "sdp")?.to_owned() }),
             "answer" => Ok(Self::Answer { sdp: string(object, "sdp")?.to_owned() }),
@@ -102,7 +100,19 @@ fn candidate(object: &Map<String, Value>) -> Result<CandidateInit, SignalError> 
     })
 }
 
-fn string<'v>(
+/// Reads a message: an object, no longer than a signal.
+pub(super) fn object(text: &str) -> Result<Map<String, Value>, SignalError> {
+    if text.len() > MAX_SIGNAL {
+        return Err(SignalError::TooLong { max: MAX_SIGNAL });
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(SignalError::NotAnObject),
+        Err(error) => Err(SignalError::NotJson { column: error.column() }),
+    }
+}
+
+pub(super) fn string<'v>(
     object: &'v Map<String, Value>,
     member: &'static str,
 ) -> Result<&'v str, SignalError> {

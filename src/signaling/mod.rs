@@ -40,6 +40,8 @@ mod json;
 #[cfg(all(feature = "tokio", feature = "serde"))]
 pub mod lines;
 pub mod memory;
+#[cfg(feature = "serde")]
+pub mod rooms;
 
 /// The longest signalling message, in octets: 64 KiB.
 pub const MAX_SIGNAL: usize = 64 * 1024;
