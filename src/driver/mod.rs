@@ -79,6 +79,8 @@ mod streams;
 mod tls;
 mod url;
 mod watch;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use builder::{AddressSource, NodeBuilder};
 pub use connection::{Connection, Events};
@@ -90,6 +92,8 @@ pub use servers::ServerError;
 pub use tls::RootsError;
 pub use url::{Host, STUN_PORT, STUNS_PORT, ServerUrl, StunUrl, TurnUrl, UrlError};
 pub use watch::NetworkChange;
+#[cfg(feature = "websocket")]
+pub use websocket::{JoinError, Room, RoomEvent};
 
 /// Says whether packets may pass between a local address and a remote one, in both directions.
 ///

@@ -76,11 +76,7 @@ mod with_tls {
             if !self.roots.is_empty() {
                 return Tls::new(&self.roots);
             }
-            let roots = tokio::task::spawn_blocking(of_the_system).await.unwrap_or_default();
-            if roots.is_empty() {
-                warn!("the system trusts no certificate: no TLS server will be accepted");
-            }
-            Tls::new(&roots)
+            Tls::of_the_system().await
         }
     }
 
@@ -101,6 +97,15 @@ mod with_tls {
     }
 
     impl Tls {
+        /// Trusts whom the system trusts.
+        pub(in super::super) async fn of_the_system() -> Self {
+            let roots = tokio::task::spawn_blocking(of_the_system).await.unwrap_or_default();
+            if roots.is_empty() {
+                warn!("the system trusts no certificate: no TLS server will be accepted");
+            }
+            Self::new(&roots)
+        }
+
         /// TLS 1.2 and 1.3 with ephemeral keys and AEAD alone, as rustls has them with `ring`: no
         /// compression, no renegotiation, no deprecated suite to disable. [rfc8489-6.2.3-1]
         /// [rfc8489-6.2.3-2] [rfc8489-6.2.3-3] [rfc8489-6.2.3-4] [rfc8489-6.2.3-5]
@@ -180,6 +185,11 @@ mod without_tls {
     pub(in super::super) struct Tls {}
 
     impl Tls {
+        #[cfg(feature = "websocket")]
+        pub(in super::super) async fn of_the_system() -> Self {
+            Self {}
+        }
+
         pub(in super::super) async fn connect(
             &self,
             _stream: TcpStream,

@@ -11,6 +11,7 @@ mod gather;
 mod options;
 mod output;
 mod peer;
+mod serve;
 mod side;
 #[allow(dead_code, reason = "tests use more of it")]
 mod turn_server;
@@ -31,6 +32,8 @@ enum Command {
     Gather(gather::Options),
     /// Run one agent, driven by JSON lines on stdin and stdout.
     Peer(peer::Options),
+    /// Serve signalling over WebSocket, in rooms, and a page for browsers.
+    Serve(serve::Options),
 }
 
 /// Why the tool gives up: one sentence that says what to do, and the exit code.
@@ -77,6 +80,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(options) => demo::run(options).await,
             Command::Gather(options) => gather::run(options).await,
             Command::Peer(options) => peer::run(options).await,
+            Command::Serve(options) => serve::run(options).await,
         }
     });
     // A read of stdin may be under way on a thread of its own: do not wait for it.

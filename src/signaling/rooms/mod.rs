@@ -95,6 +95,12 @@ impl Refusal {
         }
     }
 
+    /// The message that tells it.
+    #[must_use]
+    pub fn to_message(self) -> String {
+        message::FromServer::from(self).write()
+    }
+
     /// Whether a word stands for one that ends the connection.
     fn is_final_code(code: &str) -> bool {
         let all =

@@ -215,7 +215,7 @@ impl Rooms {
     }
 
     fn refuse(&mut self, now: Instant, id: LinkId, refusal: Refusal) {
-        self.outputs.push_back(Output::Text(id, FromServer::from(refusal).write()));
+        self.outputs.push_back(Output::Text(id, refusal.to_message()));
         if refusal.is_final() {
             self.outputs.push_back(Output::Close(id));
             self.disconnect(now, id);
@@ -327,7 +327,7 @@ impl Room {
     /// One that was away goes on after the first `received` signals that it was told; `None` if
     /// that cannot be.
     fn go_on(
-        &mut self,
+        &self,
         index: usize,
         received: Option<u64>,
         outputs: &mut VecDeque<Output>,
