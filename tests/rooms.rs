@@ -9,8 +9,8 @@
 )]
 #![cfg(feature = "cli")]
 
-#[path = "tool/process.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
+#[path = "tool/process.rs"]
 mod process;
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "driver_turn/talk.rs"]

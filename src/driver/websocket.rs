@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -11,7 +10,7 @@ use std::io;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -273,18 +272,10 @@ impl Keeper {
                     Ended::Broken => self.tell(RoomEvent::Disconnected).await,
                 }
             }
-            let mut wait = pin!(sleep(again));
-            again = (again * 2).min(AGAIN[1]);
-            loop {
-                tokio::select! {
-                    () = &mut wait => break,
-                    () = self.events.closed() => return,
-                    // What the application says meanwhile is kept for the server.
-                    step = poll_fn(|cx| poll_session(&mut self.session, &mut self.inbox, cx)) => {
-                        self.step(step);
-                    }
-                }
+            if timeout(again, self.wait()).await.is_ok() {
+                return;
             }
+            again = (again * 2).min(AGAIN[1]);
             match self.open().await {
                 Ok(opened) => {
                     self.member.connected();
@@ -292,6 +283,18 @@ impl Keeper {
                     socket = Some(opened);
                 }
                 Err(error) => debug!(%error, "no connection to the signalling server"),
+            }
+        }
+    }
+
+    /// Keeps what the application says for the server, until there is no application.
+    async fn wait(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.events.closed() => return,
+                step = poll_fn(|cx| poll_session(&mut self.session, &mut self.inbox, cx)) => {
+                    self.step(step);
+                }
             }
         }
     }

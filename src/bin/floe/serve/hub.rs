@@ -8,7 +8,7 @@ use std::time::Duration;
 use floe::Instant;
 use floe::signaling::rooms::{Limits, LinkId, Output, Refusal, Rooms};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant as Clock, sleep};
+use tokio::time::{Instant as Clock, timeout};
 use tracing::debug;
 
 /// Messages that wait for a connection; one that is so slow is closed, and may come back.
@@ -85,9 +85,8 @@ impl Hub {
         loop {
             let due = self.lock().rooms.poll_timeout();
             let wait = due.map_or(Duration::MAX, |at| at.since(self.now()));
-            tokio::select! {
-                () = sleep(wait) => self.with(Rooms::handle_timeout),
-                () = self.0.changed.notified() => {}
+            if timeout(wait, self.0.changed.notified()).await.is_err() {
+                self.with(Rooms::handle_timeout);
             }
         }
     }
