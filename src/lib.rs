@@ -70,6 +70,8 @@
 //! | [`signaling`] | what peers tell each other, and how it travels |
 //! | `driver` | tokio: nodes and connections |
 
+#[cfg(feature = "sdp")]
+pub mod adapters;
 mod agent;
 #[cfg(not(feature = "canary"))]
 mod canary;

@@ -133,6 +133,9 @@ pub enum SignalError {
         /// What is wanted.
         wanted: &'static str,
     },
+    /// The body is of no use for a data channel: see there.
+    #[cfg(feature = "sdp")]
+    Body(crate::adapters::data_channel::BodyError),
 }
 
 impl fmt::Display for SignalError {
@@ -155,6 +158,8 @@ impl fmt::Display for SignalError {
             Self::WrongType { member, wanted } => {
                 write!(f, "\"{member}\" is not {wanted}; make it so")
             }
+            #[cfg(feature = "sdp")]
+            Self::Body(error) => error.fmt(f),
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 mod advice;
+mod connect;
 mod demo;
 mod gather;
 mod options;
@@ -32,6 +33,8 @@ enum Command {
     Gather(gather::Options),
     /// Run one agent, driven by JSON lines on stdin and stdout.
     Peer(peer::Options),
+    /// Join a room, connect to a browser or another `floe connect`, and talk.
+    Connect(connect::Options),
     /// Serve signalling over WebSocket, in rooms, and a page for browsers.
     Serve(serve::Options),
 }
@@ -80,6 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(options) => demo::run(options).await,
             Command::Gather(options) => gather::run(options).await,
             Command::Peer(options) => peer::run(options).await,
+            Command::Connect(options) => connect::run(options).await,
             Command::Serve(options) => serve::run(options).await,
         }
     });

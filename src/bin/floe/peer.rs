@@ -217,7 +217,7 @@ fn event_kind(event: &ConnectionEvent) -> &'static str {
 /// Whether the author of a signal should mend it. What is merely of no use here (TCP candidates,
 /// names, an old generation) is passed over in silence, as browsers send a lot of it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
-fn is_error(rejected: SignalRejected) -> bool {
+pub(crate) fn is_error(rejected: SignalRejected) -> bool {
     match rejected {
         SignalRejected::CandidateLine(error) => !error.is_unsupported(),
         SignalRejected::Candidate(

@@ -265,9 +265,7 @@ fn who_does_not_join_is_sent_away() {
 
 #[test]
 fn rooms_and_connections_are_bounded_and_forgotten() {
-    let mut limits = Limits::default();
-    limits.rooms = 2;
-    limits.links = 3;
+    let limits = Limits { rooms: 2, links: 3, ..Limits::default() };
     let mut rooms = Rooms::new([1; 32], limits);
     let mut links = Vec::new();
     for name in ["a", "b", "c"] {

@@ -1,0 +1,453 @@
+//! `floe connect`: joins a room, connects to who is there, and talks over a data channel.
+
+use std::time::Duration;
+
+use clap::Args;
+use floe::adapters::data_channel::{Agreement, Agreements, DataChannel, DataChannelSignaling};
+use floe::driver::{Room, RoomEvent};
+use floe::signaling::lines::LineReader;
+use floe::signaling::memory::Memory;
+use floe::signaling::rooms::{Side as Place, is_name};
+use floe::{AgentState, ConnectionEvent, Node};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use crate::Failure;
+use crate::options::Network;
+use crate::output::Output;
+use crate::peer::is_error;
+use crate::side::Side;
+use channel::{Channel, ChannelEvent, Ended, Identity};
+
+mod channel;
+mod dcep;
+
+/// The longest datagram.
+const DATAGRAM: usize = 65_536;
+/// How often a look is taken whether the last texts have arrived.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the farewell may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The room: its name at the server, or the URL of its page
+    #[arg(value_name = "ROOM")]
+    room: String,
+    /// The server, as `floe serve` prints it
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    server: String,
+    /// Print one JSON object a line; what is read stays text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: Network,
+}
+
+/// What a line on stdin asks for.
+enum Order {
+    Say(String),
+    Pairs,
+    Restart,
+    Help,
+    Quit,
+}
+
+/// One who is in the room with us.
+struct Session {
+    side: Side,
+    place: Place,
+    agreements: Agreements,
+    /// What was agreed upon last, and the channel of it.
+    agreed: Option<(Agreement, Channel)>,
+}
+
+/// What happened in a session.
+enum Step {
+    Agreed(Option<Agreement>),
+    Event(Option<ConnectionEvent>),
+    Datagram(usize),
+    Time,
+}
+
+/// The command at work.
+struct Talk {
+    output: Output,
+    node: Node,
+    identity: Identity,
+    session: Option<Session>,
+    /// Lines that wait for the channel.
+    waiting: Vec<String>,
+    /// Whether stdin has ended: what was read is sent, and then it is over.
+    ended: bool,
+    was_open: bool,
+}
+
+/// Lines that are kept until the channel is open.
+const MAX_WAITING: usize = 1_000;
+
+pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    let url = room_url(&options.server, &options.room)?;
+    let builder = options.network.builder()?;
+    let identity = Identity::new();
+    let identity = identity.map_err(|_| Failure::runtime("the system gives no randomness"))?;
+    let node = Network::bind(builder).await?;
+    let mut room = Room::join(&url).await.map_err(|error| Failure::runtime(error.to_string()))?;
+    let output = Output::new(options.json);
+    let mut talk = Talk {
+        output,
+        node,
+        identity,
+        session: None,
+        waiting: Vec::new(),
+        ended: false,
+        was_open: false,
+    };
+    let page = url.replacen("ws", "http", 1);
+    talk.tell(
+        "room",
+        &format!("waiting for somebody else; open {page} in a browser"),
+        json!({
+            "type": "joined", "room": page,
+        }),
+    );
+    let outcome = talk.run(&mut room).await;
+    talk.leave(None).await;
+    talk.node.close().await;
+    outcome
+}
+
+/// The URL of the room's WebSocket.
+fn room_url(server: &str, room: &str) -> Result<String, Failure> {
+    let url = if room.contains("://") {
+        room.to_owned()
+    } else if is_name(room) {
+        format!("{}/room/{room}", server.trim_end_matches('/'))
+    } else {
+        return Err(Failure::usage(format!(
+            "{room} is no room; write its name (letters, digits, - and _) or the URL of its page"
+        )));
+    };
+    let known =
+        [("http://", "ws://"), ("https://", "wss://"), ("ws://", "ws://"), ("wss://", "wss://")];
+    let rest = known.iter().find_map(|(page, socket)| Some((socket, url.strip_prefix(page)?)));
+    match rest {
+        Some((scheme, rest)) => Ok(format!("{scheme}{rest}")),
+        None => Err(Failure::usage(format!(
+            "{url} is no URL of a room; write http://host:port/room/name"
+        ))),
+    }
+}
+
+impl Talk {
+    async fn run(&mut self, room: &mut Room) -> Result<(), Failure> {
+        let mut lines = LineReader::new(tokio::io::stdin());
+        let mut buf = vec![0; DATAGRAM];
+        while !self.output.is_broken() {
+            tokio::select! {
+                event = room.next() => match event {
+                    Some(event) => self.room(event).await?,
+                    None => return Err(Failure::runtime("the server does not let us in any more")),
+                },
+                line = lines.next_line(), if !self.ended => match line {
+                    Some(Ok(line)) => {
+                        if self.obey(parse(line)).await {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(error)) => self.trouble(&error.to_string()),
+                    None => self.ended = true,
+                },
+                step = next(&mut self.session, self.ended, &mut buf) => self.step(step, &buf).await,
+            }
+            if self.is_done() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that was to be said has been heard.
+    fn is_done(&mut self) -> bool {
+        if !self.ended || !self.was_open || !self.waiting.is_empty() {
+            return false;
+        }
+        let agreed = self.session.as_mut().and_then(|session| session.agreed.as_mut());
+        agreed.is_none_or(|(_, channel)| channel.unconfirmed() == 0)
+    }
+
+    async fn room(&mut self, event: RoomEvent) -> Result<(), Failure> {
+        match event {
+            RoomEvent::Peer { side, signaling } => self.meet(side, signaling).await?,
+            RoomEvent::PeerLeft => {
+                self.leave(Some("the peer left")).await;
+            }
+            RoomEvent::PeerAway => {
+                self.tell("room", "the peer is not at the server", json!({ "type": "peer-away" }))
+            }
+            RoomEvent::PeerBack => {
+                self.tell("room", "the peer is at the server again", json!({ "type": "peer-back" }))
+            }
+            RoomEvent::Disconnected => {
+                self.tell(
+                    "room",
+                    "no connection to the server; trying again",
+                    json!({ "type": "disconnected" }),
+                );
+            }
+            RoomEvent::Connected => {
+                self.tell("room", "at the server again", json!({ "type": "connected" }))
+            }
+            RoomEvent::Refused(sentence) => self.trouble(&sentence),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Somebody came: a connection is made.
+    async fn meet(&mut self, place: Place, signaling: Memory) -> Result<(), Failure> {
+        self.leave(Some("somebody else came")).await;
+        let ours = DataChannel::new(self.identity.fingerprint());
+        let (signaling, agreements) = DataChannelSignaling::new(signaling, ours);
+        let role = match place {
+            Place::Offerer => floe::config::Role::Controlling,
+            Place::Answerer => floe::config::Role::Controlled,
+        };
+        let connection = self.node.open(self.node.agent_config(role), signaling);
+        self.tell(
+            "room",
+            "somebody is there",
+            json!({ "type": "peer", "offers": place == Place::Offerer }),
+        );
+        let side = Side::new("floe", self.node.clone(), connection);
+        self.session = Some(Session { side, place, agreements, agreed: None });
+        Ok(())
+    }
+
+    /// Ends the session, if there is one.
+    async fn leave(&mut self, why: Option<&str>) {
+        let Some(mut session) = self.session.take() else { return };
+        if let Some((_, channel)) = &mut session.agreed {
+            channel.close(Instant::now().into_std());
+            transmit(&session.side, channel);
+        }
+        let _ = tokio::time::timeout(FAREWELL, session.side.connection.close()).await;
+        if let Some(why) = why {
+            self.tell("room", &format!("{why}; waiting"), json!({ "type": "left", "reason": why }));
+        }
+    }
+
+    async fn step(&mut self, step: Step, buf: &[u8]) {
+        let now = Instant::now().into_std();
+        let Some(session) = &mut self.session else { return };
+        match step {
+            Step::Agreed(Some(agreement)) => {
+                let is_known =
+                    session.agreed.as_ref().is_some_and(|(known, _)| *known == agreement);
+                if !is_known {
+                    let opens = session.place == Place::Offerer;
+                    let channel = Channel::new(&self.identity, agreement.clone(), opens, now);
+                    session.agreed = channel.map(|channel| (agreement, channel));
+                }
+            }
+            Step::Event(Some(event)) => self.show(event),
+            Step::Agreed(None) | Step::Event(None) => {
+                self.leave(Some("the connection is closed")).await;
+                return;
+            }
+            Step::Datagram(length) => {
+                if let Some((_, channel)) = &mut session.agreed {
+                    channel.handle_datagram(now, buf.get(..length).unwrap_or_default());
+                }
+            }
+            Step::Time => {
+                if let Some((_, channel)) = &mut session.agreed {
+                    channel.handle_timeout(now);
+                }
+            }
+        }
+        self.flush().await;
+    }
+
+    /// Sends what the channel has to send, and shows what it has to tell.
+    async fn flush(&mut self) {
+        loop {
+            let Some(session) = &mut self.session else { return };
+            let Some((_, channel)) = &mut session.agreed else { return };
+            let event = channel.poll_event();
+            transmit(&session.side, channel);
+            match event {
+                None => return,
+                Some(ChannelEvent::Open(label)) => {
+                    self.was_open = true;
+                    let say = "open: what you type goes to the peer, /help tells more";
+                    self.tell("channel", say, json!({ "type": "open", "label": label }));
+                    for text in std::mem::take(&mut self.waiting) {
+                        self.say(text);
+                    }
+                }
+                Some(ChannelEvent::Text(text)) => {
+                    let shown = printable(&text);
+                    self.output.step(
+                        "peer",
+                        "says",
+                        &shown,
+                        json!({ "type": "message", "text": text }),
+                    );
+                }
+                Some(ChannelEvent::Binary(octets)) => {
+                    let length = octets.len();
+                    let object = json!({ "type": "binary", "octets": length });
+                    self.output.step(
+                        "peer",
+                        "sends",
+                        &format!("{length} octets that are no text"),
+                        object,
+                    );
+                }
+                Some(ChannelEvent::Closed(why)) => {
+                    if why != Ended::Peer {
+                        self.trouble(&why.to_string());
+                    }
+                    self.leave(Some("the channel is closed")).await;
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive outside its crate")]
+    fn show(&mut self, event: ConnectionEvent) {
+        let Some(session) = &mut self.session else { return };
+        let side = &mut session.side;
+        match event {
+            ConnectionEvent::SignalRejected(reason) if !is_error(reason) => {}
+            ConnectionEvent::State(state) => {
+                side.state = state;
+                if state == AgentState::Failed {
+                    let sentence = format!("no path to the peer: {}", side.connection.failure());
+                    self.trouble(&sentence);
+                } else {
+                    side.show(&mut self.output, event);
+                }
+            }
+            event => side.show(&mut self.output, event),
+        }
+    }
+
+    /// Does what a line asks for; true when it is to end.
+    async fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Say(text) => self.say(text),
+            Order::Quit => return true,
+            Order::Help => {
+                let text = "/pairs shows the pairs, /restart restarts ICE, /quit ends";
+                self.tell("help", text, json!({ "type": "help", "text": text }));
+            }
+            Order::Pairs => match &self.session {
+                Some(session) => session.side.report(&mut self.output),
+                None => self.trouble("nobody is there yet; wait"),
+            },
+            Order::Restart => match &self.session {
+                Some(session) => session.side.connection.restart().await,
+                None => self.trouble("nobody is there yet; wait"),
+            },
+        }
+        false
+    }
+
+    fn say(&mut self, text: String) {
+        let agreed = self.session.as_mut().map(|session| (&session.side, session.agreed.as_mut()));
+        match agreed {
+            Some((side, Some((_, channel)))) if channel.is_open() => {
+                if channel.send(Instant::now().into_std(), &text) {
+                    transmit(side, channel);
+                } else {
+                    self.trouble("the text is longer than the peer takes; send less at a time");
+                }
+            }
+            Some(_) | None if self.waiting.len() < MAX_WAITING => self.waiting.push(text),
+            Some(_) | None => {
+                self.trouble("too much waits for the peer already; wait until it is there")
+            }
+        }
+    }
+
+    fn tell(&mut self, what: &str, detail: &str, object: Value) {
+        self.output.step("floe", what, detail, object);
+    }
+
+    fn trouble(&mut self, sentence: &str) {
+        self.output.step("floe", "error", sentence, json!({ "type": "error", "error": sentence }));
+    }
+}
+
+/// Waits for what happens next in a session; for ever if there is none.
+async fn next(session: &mut Option<Session>, is_ending: bool, buf: &mut [u8]) -> Step {
+    let Some(Session { side, agreements, agreed, .. }) = session else {
+        return std::future::pending().await;
+    };
+    let channel = agreed.as_ref().map(|(_, channel)| channel);
+    let has_channel = channel.is_some();
+    let mut due = channel.and_then(Channel::poll_timeout).map(Instant::from_std);
+    if is_ending {
+        due = due.into_iter().chain([Instant::now() + LOOK]).min();
+    }
+    let time = async {
+        let Some(due) = due else { return std::future::pending().await };
+        let _ = timeout_at(due, std::future::pending::<()>()).await;
+    };
+    tokio::select! {
+        agreement = agreements.next() => Step::Agreed(agreement),
+        event = side.events.next() => Step::Event(event),
+        // What comes before the fingerprint is known waits.
+        length = side.connection.recv(buf), if has_channel => match length {
+            Ok(length) => Step::Datagram(length),
+            Err(_) => Step::Event(None),
+        },
+        () = time => Step::Time,
+    }
+}
+
+/// Sends what waits; what cannot leave now is sent again by DTLS and SCTP.
+fn transmit(side: &Side, channel: &mut Channel) {
+    while let Some(packet) = channel.poll_transmit() {
+        let _ = side.connection.try_send(&packet);
+    }
+}
+
+fn parse(line: String) -> Order {
+    match line.trim() {
+        "/quit" => Order::Quit,
+        "/pairs" => Order::Pairs,
+        "/restart" => Order::Restart,
+        "/help" => Order::Help,
+        _ => Order::Say(line),
+    }
+}
+
+/// A text of the peer without what a terminal would obey.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_a_name_or_the_url_of_its_page() {
+        let url = |room: &str| room_url("http://127.0.0.1:8080/", room).ok();
+        assert_eq!(url("lobby").as_deref(), Some("ws://127.0.0.1:8080/room/lobby"));
+        assert_eq!(url("http://h:1/room/a").as_deref(), Some("ws://h:1/room/a"));
+        assert_eq!(url("https://h/room/a").as_deref(), Some("wss://h/room/a"));
+        assert_eq!(url("ws://h/room/a").as_deref(), Some("ws://h/room/a"));
+        assert_eq!(url("not a room"), None);
+        assert_eq!(url("ftp://h/room/a"), None);
+    }
+
+    #[test]
+    fn the_peer_cannot_command_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\nc");
+    }
+}
