@@ -212,7 +212,7 @@ pub struct Agreements(watch::Receiver<Option<Agreement>>);
 
 impl Agreements {
     /// Waits for the next exchange to be agreed upon; `None` when there will be none. Only a
-    /// changed fingerprint or role calls for a new handshake. [RFC 8842 §5.1] Dropping it loses
+    /// changed fingerprint calls for a new handshake. [RFC 8842 §5.1] Dropping it loses
     /// nothing; of several exchanges the last one is told.
     pub async fn next(&mut self) -> Option<Agreement> {
         loop {
@@ -229,7 +229,10 @@ impl<S: Signaling> DataChannelSignaling<S> {
     /// Wraps `inner`; `ours` is what the peer is to be told of our end.
     pub fn new(inner: S, ours: DataChannel) -> (Self, Agreements) {
         let (agreements, receiver) = watch::channel(None);
-        let bodies = Bodies { ours, offering: false, offered: None, agreed: None };
+        let mut id = [0; 16];
+        let tls_id = getrandom::fill(&mut id).ok();
+        let tls_id = tls_id.map(|()| format!("{:032x}", u128::from_be_bytes(id)));
+        let bodies = Bodies { ours, tls_id, offering: false, offered: None, agreed: None };
         (Self { inner, bodies, outgoing: None, agreements }, Agreements(receiver))
     }
 
@@ -295,6 +298,8 @@ impl<S: Signaling> Signaling for DataChannelSignaling<S> {
 #[derive(Debug)]
 struct Bodies {
     ours: DataChannel,
+    /// The name of the one DTLS association of this session. [RFC 8842 §4]
+    tls_id: Option<String>,
     /// Whether an offer of ours is unanswered.
     offering: bool,
     /// The peer's last offer, unless it was answered.
@@ -314,7 +319,7 @@ struct Offer {
 #[derive(Debug)]
 struct Agreed {
     layout: Layout,
-    role: DtlsRole,
+    agreement: Agreement,
 }
 
 /// The sections of a session, and which of them is the data channel.
@@ -350,9 +355,7 @@ impl Bodies {
             }
             Signal::Answer { sdp } => {
                 let offer = self.offered.take().ok_or(BodyError::NoDataChannel)?;
-                // The side that is the server stays so, as its peer does.
-                let known = self.agreed.as_ref().map(|agreed| agreed.role);
-                let (setup, role) = match (offer.setup, known) {
+                let (setup, role) = match (offer.setup, self.lasting_role(&offer.peer)) {
                     (Setup::Active, _) | (Setup::ActPass, Some(DtlsRole::Server)) => {
                         (Setup::Passive, DtlsRole::Server)
                     }
@@ -362,8 +365,9 @@ impl Bodies {
                 };
                 let sdp = self.body(&sdp, setup, Some(&offer.layout))?;
                 self.offering = false;
-                self.agreed = Some(Agreed { layout: offer.layout, role });
-                Ok((Signal::Answer { sdp }, Some(Agreement { role, peer: offer.peer })))
+                let agreement = Agreement { role, peer: offer.peer };
+                self.agreed = Some(Agreed { layout: offer.layout, agreement: agreement.clone() });
+                Ok((Signal::Answer { sdp }, Some(agreement)))
             }
             Signal::Candidate(mut init) => {
                 if let Some(layout) = self.layout() {
@@ -373,6 +377,13 @@ impl Bodies {
                 Ok((Signal::Candidate(init), None))
             }
         }
+    }
+
+    /// Our part in a handshake that goes on: the peer has the certificates that it had.
+    /// [RFC 8842 §5.1]
+    fn lasting_role(&self, peer: &DataChannel) -> Option<DtlsRole> {
+        let known = &self.agreed.as_ref()?.agreement;
+        (known.peer.fingerprints == peer.fingerprints).then_some(known.role)
     }
 
     /// The layout of what candidates belong to.
@@ -389,6 +400,9 @@ impl Bodies {
             add(&mut section, "fingerprint", &fingerprint.to_string());
         }
         add(&mut section, "setup", setup.word());
+        if let Some(id) = &self.tls_id {
+            add(&mut section, "tls-id", id);
+        }
         add(&mut section, "sctp-port", &self.ours.sctp_port.to_string());
         add(&mut section, "max-message-size", &self.ours.max_message_size.to_string());
         let mut sections = layout.map_or_else(Vec::new, |layout| layout.sections.clone());
@@ -423,18 +437,20 @@ impl Bodies {
                 let known = self.agreed.as_ref().map(|agreed| &agreed.layout);
                 let (sdp, section, layout) = reduce(&sdp, known)?;
                 let peer = section.data_channel()?;
-                let role = match section.setup()? {
+                let said = match section.setup()? {
                     Setup::Active => DtlsRole::Server,
                     Setup::Passive => DtlsRole::Client,
                     Setup::ActPass => return Err(BodyError::Setup),
                 };
+                // Firefox says that it is active each time it answers, whatever it is.
+                let role = self.lasting_role(&peer).unwrap_or(said);
                 // The connection refuses an answer that it did not ask for.
-                let agreement = self.offering.then_some(Agreement { role, peer });
-                if agreement.is_some() {
-                    self.offering = false;
-                    self.agreed = Some(Agreed { layout, role });
+                if !core::mem::take(&mut self.offering) {
+                    return Ok((Some(Signal::Answer { sdp }), None));
                 }
-                Ok((Some(Signal::Answer { sdp }), agreement))
+                let agreement = Agreement { role, peer };
+                self.agreed = Some(Agreed { layout, agreement: agreement.clone() });
+                Ok((Some(Signal::Answer { sdp }), Some(agreement)))
             }
             Signal::Candidate(init) => Ok((self.candidate(init).map(Signal::Candidate), None)),
         }

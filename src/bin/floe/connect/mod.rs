@@ -242,8 +242,9 @@ impl Talk {
         let Some(session) = &mut self.session else { return };
         match step {
             Step::Agreed(Some(agreement)) => {
-                let is_known =
-                    session.agreed.as_ref().is_some_and(|(known, _)| *known == agreement);
+                let same =
+                    |known: &Agreement| known.peer.fingerprints == agreement.peer.fingerprints;
+                let is_known = session.agreed.as_ref().is_some_and(|(known, _)| same(known));
                 if !is_known {
                     let opens = session.place == Place::Offerer;
                     let channel = Channel::new(&self.identity, agreement.clone(), opens, now);
