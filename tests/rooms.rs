@@ -25,7 +25,7 @@ use floe::signaling::rooms::{Refusal, Side};
 use floe::signaling::{CandidateInit, Signal, SignalingExt};
 use floe::{Connection, Node};
 use futures_util::{SinkExt, StreamExt};
-use process::floe;
+use process::{Peer, floe, is, run};
 use talk::{bounded, say};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -221,4 +221,67 @@ async fn what_cannot_be_joined_says_what_to_do() {
     let elsewhere = format!("ws://{}/elsewhere", server.address);
     assert!(matches!(join(elsewhere).await, JoinError::NotAServer));
     assert!(matches!(join(server.url("a%20b")).await, JoinError::Refused(_)));
+}
+
+/// A `floe connect` in a room.
+fn connect(server: &Server, room: &str) -> Peer {
+    Peer::spawn("connect", &["--json", "--server", &format!("http://{}", server.address), room])
+}
+
+fn message(text: &'static str) -> impl Fn(&serde_json::Value) -> bool {
+    move |object| object["type"] == "message" && object["text"] == text
+}
+
+#[tokio::test]
+async fn two_terminals_talk_over_a_data_channel_and_a_restart() {
+    let server = Server::start("127.0.0.1:0").await;
+    let mut first = connect(&server, "talk");
+    first.until(is("joined")).await;
+    // What is said before anybody is there waits.
+    first.tell("early").await;
+    let mut second = connect(&server, "talk");
+    second.until(message("early")).await;
+    second.tell("reply").await;
+    first.until(message("reply")).await;
+    first.tell("/restart").await;
+    second.until(is("restarting")).await;
+    second.tell("after the restart").await;
+    first.until(message("after the restart")).await;
+    first.tell("/quit").await;
+    assert_eq!(first.ends().await, 0);
+    second.until(is("left")).await;
+    // The place is free for another, and what was typed meanwhile reaches it.
+    second.tell("are you new?").await;
+    let mut third = connect(&server, "talk");
+    third.until(message("are you new?")).await;
+    drop(third.stdin);
+    second.until(is("left")).await;
+}
+
+#[tokio::test]
+async fn what_is_piped_in_arrives_before_the_end() {
+    let server = Server::start("127.0.0.1:0").await;
+    let mut reader = connect(&server, "pipe");
+    reader.until(is("joined")).await;
+    let mut writer = connect(&server, "pipe");
+    for n in 0..200 {
+        writer.tell(&format!("line {n}")).await;
+    }
+    drop(writer.stdin);
+    for n in 0..200 {
+        let object = reader.until(is("message")).await;
+        assert_eq!(object["text"], format!("line {n}"));
+    }
+    let status = bounded(writer.child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn floe_connect_says_what_to_do() {
+    let (code, _, stderr) = run(&["connect", "not a room"]).await;
+    assert_eq!(code, 2);
+    assert!(stderr.starts_with("floe: not a room is no room; write its name"), "{stderr}");
+    let (code, _, stderr) = run(&["connect", "--server", "http://127.0.0.1:9", "lobby"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("see whether it runs"), "{stderr}");
 }

@@ -32,6 +32,9 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 use core::str::FromStr;
 use core::task::{Context, Poll, ready};

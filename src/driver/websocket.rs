@@ -10,6 +10,7 @@ use std::io;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -32,6 +33,8 @@ const PING: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(25);
 /// How long one message, or the farewell, may take to leave.
 const SEND: Duration = Duration::from_secs(10);
+/// How long [`Room::leave`] waits.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long after a connection broke the next one is tried, at first and at most.
 const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 /// Signals and events that wait for the application.
@@ -113,7 +116,8 @@ pub enum RoomEvent {
 /// A place in a room at a signalling server: see [`rooms`](crate::signaling::rooms).
 ///
 /// The connection to the server is opened anew when it breaks; a session goes on where it was,
-/// also if the server was started anew. Dropping it gives up the place.
+/// also if the server was started anew. Dropping it gives up the place, as
+/// [`leave`](Self::leave) does, which waits for it.
 ///
 /// ```no_run
 /// use floe::Node;
@@ -137,6 +141,7 @@ pub enum RoomEvent {
 #[derive(Debug)]
 pub struct Room {
     events: mpsc::Receiver<RoomEvent>,
+    keeper: JoinHandle<()>,
 }
 
 impl Room {
@@ -158,8 +163,15 @@ impl Room {
         let mut socket = keeper.open().await?;
         keeper.member.connected();
         keeper.enter(&mut socket).await?;
-        tokio::spawn(keeper.run(socket));
-        Ok(Self { events })
+        let keeper = tokio::spawn(keeper.run(socket));
+        Ok(Self { events, keeper })
+    }
+
+    /// Gives up the place, and waits until the server was told, for a second at most. A program
+    /// that ends without it leaves an empty place behind for 30 s.
+    pub async fn leave(self) {
+        drop(self.events);
+        let _ = timeout(FAREWELL, self.keeper).await;
     }
 
     /// Waits for what happens next; `None` when the server does not want us any more. Dropping it

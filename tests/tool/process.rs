@@ -28,7 +28,7 @@ pub(crate) fn objects(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
-/// A `floe peer` process.
+/// A `floe peer` or `floe connect` process.
 pub(crate) struct Peer {
     pub(crate) child: Child,
     pub(crate) stdin: ChildStdin,
@@ -37,7 +37,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = floe(&["peer", "--interface", "lo", "--ipv4"]);
+        Self::spawn("peer", arguments)
+    }
+
+    pub(crate) fn spawn(subcommand: &str, arguments: &[&str]) -> Self {
+        let mut command = floe(&[subcommand, "--interface", "lo", "--ipv4"]);
         command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();

@@ -113,7 +113,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     );
     let outcome = talk.run(&mut room).await;
     talk.leave(None).await;
-    talk.node.close().await;
+    tokio::join!(room.leave(), talk.node.close());
     outcome
 }
 
