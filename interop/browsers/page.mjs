@@ -3,7 +3,7 @@
 //   node page.mjs chromium|firefox URL [raw]
 //
 // `raw` lets the browser tell its addresses instead of mDNS names. Orders: `say TEXT`, `stats`, `restart`, `reload`,
-// `look FILE WIDTH HEIGHT`, `quit`. Events: {"status"}, {"log"}, {"channel"} as they change; {"stats"} when asked.
+// `look FILE WIDTH HEIGHT`, `crash`, `quit`. Events: {"status"}, {"log"}, {"channel"} as they change; {"stats"} when asked.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -97,6 +97,8 @@ const orders = {
     const end = (one) => one && { type: one.candidateType, address: one.address ?? one.ip ?? null, port: one.port };
     return pair ? { local: end(by(pair.localCandidateId)), remote: end(by(pair.remoteCandidateId)), rtt: pair.currentRoundTripTime, state: call.pc.iceConnectionState, sdp: call.pc.localDescription.sdp } : null;
   }) }),
+  // Ends without a farewell, as when the power goes.
+  crash: () => { browser.process()?.kill("SIGKILL"); setTimeout(() => finish(0), 60000); },
   quit: () => finish(0),
 };
 const input = readline.createInterface({ input: process.stdin });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use floe::adapters::data_channel::{Agreement, Agreements, DataChannel, DataChannelSignaling};
+use floe::config::{Mode, Role, Trickle};
 use floe::driver::{Room, RoomEvent};
 use floe::signaling::lines::LineReader;
 use floe::signaling::memory::Memory;
@@ -37,6 +38,12 @@ pub(crate) struct Options {
     /// The server, as `floe serve` prints it
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     server: String,
+    /// Answer checks only: for a machine with a public address
+    #[arg(long)]
+    lite: bool,
+    /// Put all candidates into the offer or answer
+    #[arg(long)]
+    no_trickle: bool,
     /// Print one JSON object a line; what is read stays text
     #[arg(long)]
     json: bool,
@@ -88,7 +95,14 @@ const MAX_WAITING: usize = 1_000;
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let url = room_url(&options.server, &options.room)?;
-    let builder = options.network.builder()?;
+    let builder = options.network.builder()?.agent(|agent| {
+        if options.lite {
+            agent.mode = Mode::Lite;
+        }
+        if options.no_trickle {
+            agent.trickle = Trickle::Half;
+        }
+    });
     let identity = Identity::new();
     let identity = identity.map_err(|_| Failure::runtime("the system gives no randomness"))?;
     let node = Network::bind(builder).await?;
@@ -210,8 +224,8 @@ impl Talk {
         let ours = DataChannel::new(self.identity.fingerprint());
         let (signaling, agreements) = DataChannelSignaling::new(signaling, ours);
         let role = match place {
-            Place::Offerer => floe::config::Role::Controlling,
-            Place::Answerer => floe::config::Role::Controlled,
+            Place::Offerer => Role::Controlling,
+            Place::Answerer => Role::Controlled,
         };
         let connection = self.node.open(self.node.agent_config(role), signaling);
         self.tell(
