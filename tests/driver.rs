@@ -457,6 +457,39 @@ async fn a_bad_early_candidate_is_reported_and_the_offer_is_answered() {
     until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
 }
 
+/// Whoever offers names the streams: an answer, its candidates and later offers call them the same.
+#[tokio::test]
+async fn an_answer_takes_over_the_mids_of_the_offer() {
+    let (left, right) = (node().await, node().await);
+    let (near, mut near_out) = memory::pair(16);
+    let (far, mut far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    bounded(async {
+        let Some(Ok(Signal::Offer { sdp })) = near_out.recv().await else { panic!("no offer") };
+        let sdp = sdp.replace("a=mid:0\r\n", "a=mid:data\r\n");
+        far_out.send(Signal::Offer { sdp }).await.unwrap();
+        let Some(Ok(Signal::Answer { sdp })) = far_out.recv().await else { panic!("no answer") };
+        assert!(sdp.contains("a=mid:data\r\n"), "{sdp}");
+        near_out.send(Signal::Answer { sdp }).await.unwrap();
+        tokio::try_join!(near.ready(), far.ready()).unwrap();
+        far.restart().await;
+        loop {
+            match far_out.recv().await {
+                Some(Ok(Signal::Candidate(init))) => {
+                    assert_eq!(init.sdp_mid.as_deref(), Some("data"));
+                }
+                Some(Ok(Signal::Offer { sdp })) => {
+                    assert!(sdp.contains("a=mid:data\r\n"), "{sdp}");
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_bad_answer_does_not_use_up_the_offer() {
     let (left, right) = (node().await, node().await);

@@ -148,6 +148,7 @@ impl Node {
                 restarts: 0,
                 restart_due: false,
                 session: session_id(),
+                mids: Vec::new(),
                 told: Vec::new(),
                 early: Vec::new(),
             };

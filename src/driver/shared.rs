@@ -73,6 +73,8 @@ pub(super) struct Member {
     /// A restart was asked for while an exchange was under way; it begins after it.
     pub(super) restart_due: bool,
     pub(super) session: u64,
+    /// What the streams are called: as in the peer's offer, where it was the first to describe them.
+    pub(super) mids: Vec<Option<String>>,
     /// Our candidates of this generation that the application was told of.
     pub(super) told: Vec<Candidate>,
     /// Candidates of the peer that came before its description.

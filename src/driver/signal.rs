@@ -12,7 +12,7 @@ use super::ConnectionEvent;
 use super::connection::Link;
 use super::error::SignalRejected;
 use super::negotiation::{Kind, Next, yields_to};
-use super::shared::{Core, Shared};
+use super::shared::{Core, Member, Shared};
 use crate::CandidateRejected;
 use crate::candidate::Candidate;
 use crate::net::AgentId;
@@ -164,6 +164,7 @@ impl Core {
             return None;
         }
         let description = self.endpoint.agent(agent)?.local_description();
+        let description = member.named(description);
         Some(match member.negotiation.next()? {
             Next::Description(kind) => {
                 let version = member.negotiation.version();
@@ -215,7 +216,7 @@ impl Core {
                 return Err(SignalRejected::Glare);
             }
         }
-        self.describe(agent, &description)
+        self.describe(agent, Kind::Offer, &description)
     }
 
     fn receive_answer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
@@ -223,7 +224,7 @@ impl Core {
         if !self.members.get(&agent).is_some_and(|member| member.negotiation.is_awaiting()) {
             return Err(SignalRejected::UnexpectedAnswer);
         }
-        self.describe(agent, &description)?;
+        self.describe(agent, Kind::Answer, &description)?;
         // An answer that was not used leaves the offer open for a better one.
         if let Some(member) = self.members.get_mut(&agent) {
             member.negotiation.answered();
@@ -234,11 +235,19 @@ impl Core {
 
     /// Applies the peer's description, and the candidates that came before it. Of these each
     /// stands for itself: one that is not usable is reported and holds up nothing.
-    fn describe(&mut self, agent: AgentId, peer: &Description) -> Result<(), SignalRejected> {
+    fn describe(
+        &mut self,
+        agent: AgentId,
+        kind: Kind,
+        peer: &Description,
+    ) -> Result<(), SignalRejected> {
         let now = self.clock.now();
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return Ok(()) };
         handle.set_remote_description(peer).map_err(SignalRejected::Description)?;
         let Some(member) = self.members.get_mut(&agent) else { return Ok(()) };
+        if kind == Kind::Offer && member.mids.is_empty() {
+            member.mids = peer.streams.iter().map(|stream| stream.mid.clone()).collect();
+        }
         member.link.update(|status| status.described = true);
         for candidate in peer.streams.iter().flat_map(|stream| &stream.candidates) {
             member.link.event(ConnectionEvent::RemoteCandidate(candidate.clone()));
@@ -271,7 +280,7 @@ impl Core {
         let Some(local) = self.endpoint.agent(agent).map(|agent| agent.local_description()) else {
             return Ok(());
         };
-        let stream = stream_of(&local, &init);
+        let stream = stream_of(&member.named(local), &init);
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return Ok(()) };
         if init.is_end_of_candidates() {
             let ufrag = init.username_fragment.as_deref();
@@ -289,6 +298,19 @@ impl Core {
             .map_err(SignalRejected::Candidate)?;
         member.link.event(ConnectionEvent::RemoteCandidate(candidate));
         Ok(())
+    }
+}
+
+impl Member {
+    /// Our description with the names of the streams that both sides use: those of the first
+    /// offer, for an answer takes them over. [RFC 5888 §9.1]
+    fn named(&self, mut description: Description) -> Description {
+        for (stream, mid) in description.streams.iter_mut().zip(&self.mids) {
+            if mid.is_some() {
+                stream.mid.clone_from(mid);
+            }
+        }
+        description
     }
 }
 
