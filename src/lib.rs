@@ -69,8 +69,9 @@
 //! | [`demux`] | which protocol a datagram belongs to |
 //! | [`signaling`] | what peers tell each other, and how it travels |
 //! | `driver` | tokio: nodes and connections |
+//! | `adapters` | where floe meets other crates |
 
-#[cfg(feature = "sdp")]
+#[cfg(any(feature = "sdp", feature = "webrtc-util"))]
 pub mod adapters;
 mod agent;
 #[cfg(not(feature = "canary"))]
