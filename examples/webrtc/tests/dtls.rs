@@ -30,7 +30,7 @@ fn config() -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dtls_runs_over_a_connection_and_closes_it() {
+async fn dtls_runs_over_a_connection_through_a_restart_and_closes_it() {
     let (left, right) = timeout(SOON, pair()).await.unwrap();
     let handles = [left.clone(), right.clone()];
     let client = DTLSConn::new(Arc::new(left), config(), true, None);
@@ -39,7 +39,10 @@ async fn dtls_runs_over_a_connection_and_closes_it() {
     let (client, server) = timeout(SOON, both).await.unwrap().unwrap();
 
     let mut buf = [0; 2048];
-    for text in ["hello", "once more, a little longer"] {
+    for text in ["hello", "once more, a little longer", "while ICE restarts"] {
+        if text.contains("restarts") {
+            handles[0].restart().await;
+        }
         client.send(text.as_bytes()).await.unwrap();
         let length = timeout(SOON, server.recv(&mut buf)).await.unwrap().unwrap();
         assert_eq!(&buf[..length], text.as_bytes());

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use floe::stun::{AttributeType, Encoder, Message, MessageClass, Method};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use turn_interop::servers::Proto;
@@ -94,6 +95,39 @@ async fn two_str0m_meet_at_the_relay_of_floe_alone() {
     }
 }
 
+/// A server that sees all as if a NAT were between.
+async fn answer_as_if_behind_a_nat(server: tokio::net::UdpSocket, mapped: SocketAddr) {
+    let mut buf = [0; 1500];
+    while let Ok((length, from)) = server.recv_from(&mut buf).await {
+        let Ok(request) = Message::parse(&buf[..length]) else { continue };
+        let id = request.transaction_id();
+        let mut answer = [0; 128];
+        let length = Encoder::new(&mut answer, MessageClass::Success, Method::BINDING, id)
+            .xor_address(AttributeType::XOR_MAPPED_ADDRESS, mapped)
+            .finish()
+            .unwrap();
+        server.send_to(&answer[..length], from).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn str0m_offers_the_reflexive_candidate_that_floe_gathers() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    tokio::spawn(answer_as_if_behind_a_nat(server, "192.0.2.7:4000".parse().unwrap()));
+    let mut child = start(STR0M, "offer", &["--stun", &address]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = timeout(Duration::from_secs(20), async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("192.0.2.7 4000 typ srflx") {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(told.await.expect("nothing is trickled"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn str0m_and_webrtc_rs_over_floe_understand_each_other() {
     meet(STR0M, DATA_CHANNEL, &[]).await;
@@ -109,7 +143,6 @@ async fn a_wrong_fingerprint_ends_the_handshake() {
     // What the answerer says of itself is changed under way.
     let (mut from, mut to) = (right.stdout.take().unwrap(), left.stdin.take().unwrap());
     tokio::spawn(async move {
-        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
         let mut lines = BufReader::new(&mut from).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             let at = line.find("sha-256 ").map(|at| at + "sha-256 ".len());
