@@ -42,6 +42,8 @@ pub mod lines;
 pub mod memory;
 #[cfg(feature = "serde")]
 pub mod rooms;
+#[cfg(feature = "whip")]
+pub mod whip;
 
 /// The longest signalling message, in octets: 64 KiB.
 pub const MAX_SIGNAL: usize = 64 * 1024;
