@@ -83,10 +83,7 @@ impl Whip {
     ///
     /// What is wrong with the URL or the token: see [`ClientError`]. Whatever comes later is an
     /// event.
-    pub async fn open(
-        url: &str,
-        config: ClientConfig,
-    ) -> Result<(Self, WhipEvents), ClientError> {
+    pub async fn open(url: &str, config: ClientConfig) -> Result<(Self, WhipEvents), ClientError> {
         let client = Client::new(url, config)?;
         let secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         if secure && cfg!(not(feature = "tls")) {

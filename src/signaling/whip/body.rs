@@ -190,7 +190,8 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[CandidateInit]) -> Option
         if stream.rejected || stream.mismatch {
             continue;
         }
-        let mut there: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("a=")).collect();
+        let mut there: Vec<&str> =
+            lines.iter().filter_map(|line| line.strip_prefix("a=")).collect();
         for init in candidates {
             let of = index_of(&description, init) == Some(index);
             let current = init.username_fragment.as_ref().is_none_or(|u| *u == credentials.ufrag);

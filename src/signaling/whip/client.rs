@@ -258,13 +258,18 @@ enum State {
     /// No offer yet.
     New,
     /// The offer is on its way.
-    Offering { sdp: String, url: Uri, redirects: u8 },
+    Offering {
+        sdp: String,
+        url: Uri,
+        redirects: u8,
+    },
     /// There is a session.
     Open(Session),
     Closed,
 }
 
-/// The client of one WHIP session, without sockets and clock: see the [module](super).
+/// The client of one WHIP session, without sockets and clock: see the [module](super). It trickles
+/// and restarts. [rfc9725-4.3-1]
 ///
 /// After each call ask [`poll_event`](Self::poll_event) and [`poll_request`](Self::poll_request)
 /// until there is nothing. A request may be handed out while another is under way: then the other
@@ -490,8 +495,7 @@ impl Client {
             local.version += 1;
             return Ok(());
         }
-        let candidate: Candidate =
-            init.candidate.trim().parse().map_err(SendError::Candidate)?;
+        let candidate: Candidate = init.candidate.trim().parse().map_err(SendError::Candidate)?;
         let streams = local.description.streams.len();
         let index = body::index_of(&local.description, init);
         let stream = index.and_then(|index| local.description.streams.get(index));
@@ -595,8 +599,8 @@ impl Client {
         if patches && self.is_superseded(request) {
             return;
         }
-        let again = is_transient(status)
-            && (request.kind != Kind::Offer || is_politely_refused(status));
+        let again =
+            is_transient(status) && (request.kind != Kind::Offer || is_politely_refused(status));
         if again {
             if !self.retry(now, headers::retry_after(response.headers())) {
                 self.give_up(request.kind, Some(status));

@@ -40,7 +40,8 @@ pub(super) fn empty(status: StatusCode) -> Response {
 /// An error, with a sentence for who reads it. [RFC 9457] [rfc9725-4.1-p1]
 pub(super) fn problem(status: StatusCode, title: &'static str) -> Response {
     let number = status.as_u16();
-    let mut response = Response::new(format!("{{\"status\":{number},\"title\":\"{title}\"}}").into());
+    let mut response =
+        Response::new(format!("{{\"status\":{number},\"title\":\"{title}\"}}").into());
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(CONTENT_TYPE, kind);

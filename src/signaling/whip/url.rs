@@ -119,7 +119,9 @@ mod tests {
             let resolved = resolve(&base, reference).map(|uri| uri.to_string());
             assert_eq!(resolved.as_deref(), Some(wanted), "{reference}");
         }
-        for bad in ["ftp://z.test/", "mailto:x", "https://", "https://u:p@z.test/", "/a b", "/\u{e9}"] {
+        for bad in
+            ["ftp://z.test/", "mailto:x", "https://", "https://u:p@z.test/", "/a b", "/\u{e9}"]
+        {
             assert_eq!(resolve(&base, bad), None, "{bad}");
         }
         assert_eq!(resolve(&base, &format!("/{}", "x".repeat(3000))), None);
