@@ -58,7 +58,7 @@ const WAITING: usize = 64;
 /// let (signaling, mut events) = Whip::open("https://media.example/whip/lobby", config).await?;
 /// let connection = Node::bind().await?.connect(signaling).await?;
 /// connection.send(b"hello").await?;
-/// connection.close();
+/// connection.close().await;
 /// while events.next().await.is_some() {} // until the session is deleted
 /// # Ok(())
 /// # }

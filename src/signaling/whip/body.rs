@@ -110,8 +110,10 @@ pub(super) fn exchange(sdp: &str, fragment: &Fragment) -> Option<String> {
             put(&mut out, &without_destination(line));
         }
         let own = section_of(fragment, stream.mid.as_deref(), description.streams.len());
-        let bundled = stream.mid.as_ref().is_some_and(|mid| description.bundle.contains(mid));
-        let group = fragment.sections.first().filter(|_| bundled);
+        let bundled =
+            |mid: &Option<String>| mid.as_ref().is_some_and(|mid| description.bundle.contains(mid));
+        let mut sections = fragment.sections.iter().filter(|_| bundled(&stream.mid));
+        let group = sections.find(|section| bundled(&section.mid));
         let credentials = fragment.generation(own.or(group)?)?;
         put(&mut out, &format!("a=ice-ufrag:{}", credentials.ufrag));
         put(&mut out, &format!("a=ice-pwd:{}", credentials.password));

@@ -3,7 +3,8 @@
 //! `/whip/NAME` is a WHIP endpoint (RFC 9725): its client comes into the room NAME as one who
 //! offers, and the member that waits there answers. Where nobody waits the client is told to come
 //! back later. What the member says after its answer and its candidates does not reach the client,
-//! so it is the client that restarts, not the member.
+//! so it is the client that restarts, not the member. `FLOE_WHIP_TOKEN` holds the bearer token that
+//! clients must have, if any.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ use hub::Hub;
 mod guests;
 mod hub;
 
+/// The environment variable that holds the bearer token of WHIP clients; without it none is asked
+/// for.
+const WHIP_TOKEN: &str = "FLOE_WHIP_TOKEN";
 /// The page, with all that it needs.
 const PAGE: &str = include_str!("page.html");
 /// The page runs what it brings, talks to its own server, and loads nothing.
@@ -58,10 +62,6 @@ pub(crate) struct Options {
     /// Let pages of this origin use the rooms too, such as https://example.org (repeatable)
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     origins: Vec<String>,
-    /// The name of the environment variable that holds the bearer token of WHIP clients; without
-    /// it none is asked for
-    #[arg(long, value_name = "VARIABLE")]
-    whip_token: Option<String>,
 }
 
 #[derive(Clone)]
@@ -73,12 +73,7 @@ struct App {
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let mut config = EndpointConfig::default();
     config.origins = Origins::Only(options.origins.clone());
-    if let Some(variable) = &options.whip_token {
-        let token = std::env::var(variable).ok().filter(|token| !token.is_empty());
-        config.token = Some(token.ok_or_else(|| {
-            Failure::runtime(format!("{variable} is not set; set it to the token of WHIP clients"))
-        })?);
-    }
+    config.token = std::env::var(WHIP_TOKEN).ok().filter(|token| !token.is_empty());
     let hub = Hub::new(config).map_err(|_| Failure::runtime("the system gives no randomness"))?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         let address = options.listen;
