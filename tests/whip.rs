@@ -129,6 +129,7 @@ async fn a_client_meets_the_member_that_waits_restarts_and_goes() {
     assert_eq!(rest(events).await, [ClientEvent::Closed]);
     while !matches!(bounded(room.next()).await.expect("open"), RoomEvent::PeerLeft) {}
     // The next one finds the place free.
+    let near = node().await;
     let (signaling, events) = server.whip("lobby", ClientConfig::default()).await;
     let (one, other) = tokio::join!(bounded(near.connect(signaling)), answer(&mut room, &far));
     say(&one.unwrap(), &other, b"\x80another").await;

@@ -315,3 +315,69 @@ fn on_the_wire(request: Request) -> Option<http::Request<Full<hyper::body::Bytes
     head.uri = head.uri.path_and_query()?.as_str().parse().ok()?;
     Some(http::Request::from_parts(head, Full::new(body.into())))
 }
+
+#[cfg(feature = "tls")]
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+    use super::super::tls::Secure;
+    use super::super::url::ServerUrl;
+    use super::*;
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// A request over TLS arrives whole, and nothing of it at a server that is not trusted.
+    /// [rfc9725-5-1]
+    #[tokio::test]
+    async fn https_asks_whom_it_trusts_alone() {
+        let (known, other) = (authority(), authority());
+        for (issuer, trusted) in [(&known, true), (&other, false)] {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![String::from("127.0.0.1")]).unwrap();
+            let certificate = params.signed_by(&key, issuer).unwrap();
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = TlsAcceptor::from(Arc::new(config));
+                let Ok(mut stream) = acceptor.accept(stream).await else { return String::new() };
+                let mut heard = vec![0; 4096];
+                let length = stream.read(&mut heard).await.unwrap_or(0);
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                String::from_utf8_lossy(&heard[..length]).into_owned()
+            };
+            let mut secure = Secure::default();
+            secure.trust(known.der()).unwrap();
+            let url = ServerUrl::Turn("turns:relay.test".parse().unwrap());
+            let tls = secure.load(&[url]).await;
+            let request = http::Request::delete(format!("https://{address}/s?x"));
+            let asking = ask(tls, request.body(Vec::new()).unwrap());
+            let (answer, heard) = tokio::join!(asking, server);
+            assert_eq!(heard.starts_with("DELETE /s?x HTTP/1.1\r\n"), trusted, "{heard}");
+            match answer {
+                Ok(response) => assert!(trusted && response.status() == 204),
+                Err(failure) => assert!(!trusted && failure == Failure::NotSent),
+            }
+        }
+    }
+}

@@ -222,6 +222,9 @@ impl Endpoint {
 
     /// Ends a session from the other side: nobody is there to answer, or not any more. The client
     /// learns it from the answer that it waits for, or from the next.
+    ///
+    /// A client that vanished deletes nothing: call this once its agent has failed, or its session
+    /// stays.
     pub fn end(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         if let Some(caller) = session.caller() {

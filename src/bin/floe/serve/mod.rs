@@ -3,8 +3,9 @@
 //! `/whip/NAME` is a WHIP endpoint (RFC 9725): its client comes into the room NAME as one who
 //! offers, and the member that waits there answers. Where nobody waits the client is told to come
 //! back later. What the member says after its answer and its candidates does not reach the client,
-//! so it is the client that restarts, not the member. `FLOE_WHIP_TOKEN` holds the bearer token that
-//! clients must have, if any.
+//! so it is the client that restarts, not the member: switch `NodeBuilder::auto_restart` off
+//! there. A client that vanished without a word keeps its place until the member leaves.
+//! `FLOE_WHIP_TOKEN` holds the bearer token that clients must have, if any.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
