@@ -56,7 +56,7 @@ const WAITING: usize = 64;
 /// let mut config = ClientConfig::default();
 /// config.token = Some("FAKE-TOKEN".into());
 /// let (signaling, mut events) = Whip::open("https://media.example/whip/lobby", config).await?;
-/// let connection = Node::bind().await?.connect(signaling).await?;
+/// let connection = Node::builder().bind().await?.connect(signaling).await?;
 /// connection.send(b"hello").await?;
 /// connection.close().await;
 /// while events.next().await.is_some() {} // until the session is deleted
