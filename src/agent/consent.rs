@@ -11,7 +11,7 @@ use crate::canary::{Bug, planted};
 use crate::config::{AgentConfig, ConsentMode};
 use crate::time::{Instant, earlier};
 
-/// How long consent lasts after the last response. [rfc7675-5.1-2]
+/// How long consent lasts after the last response. [rfc7675-5.1-2] [rfc9725-4.2-7]
 pub(super) const CONSENT_LIFETIME: Duration = Duration::from_secs(30);
 /// The least time between consent checks. [rfc7675-5.1-5]
 const CONSENT_MINIMUM: Duration = Duration::from_secs(4);

@@ -81,6 +81,8 @@ mod url;
 mod watch;
 #[cfg(feature = "websocket")]
 mod websocket;
+#[cfg(feature = "whip")]
+mod whip;
 
 pub use builder::{AddressSource, NodeBuilder};
 pub use connection::{Connection, Events};
@@ -94,6 +96,8 @@ pub use url::{Host, STUN_PORT, STUNS_PORT, ServerUrl, StunUrl, TurnUrl, UrlError
 pub use watch::NetworkChange;
 #[cfg(feature = "websocket")]
 pub use websocket::{JoinError, Room, RoomEvent};
+#[cfg(feature = "whip")]
+pub use whip::{Whip, WhipEvents};
 
 /// Says whether packets may pass between a local address and a remote one, in both directions.
 ///

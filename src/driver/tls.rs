@@ -185,7 +185,7 @@ mod without_tls {
     pub(in super::super) struct Tls {}
 
     impl Tls {
-        #[cfg(feature = "websocket")]
+        #[cfg(any(feature = "websocket", feature = "whip"))]
         pub(in super::super) async fn of_the_system() -> Self {
             Self {}
         }

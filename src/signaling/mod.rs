@@ -3,7 +3,8 @@
 //! ICE does not say how; any channel that carries text in order will do. A [`Signal`] is one
 //! message, in the form that browsers use, and [`Signaling`] is one channel to one peer.
 //! [`memory::pair`] joins two agents in one process; with the features `tokio` and `serde`,
-//! `lines::JsonLines` speaks JSON lines over any byte stream, stdin and stdout included.
+//! `lines::JsonLines` speaks JSON lines over any byte stream, stdin and stdout included, and with
+//! the feature `whip` there is HTTP (RFC 9725).
 //!
 //! Implementing [`Signaling`] takes two methods that poll. A channel of messages does it thus:
 //!
@@ -42,6 +43,8 @@ pub mod lines;
 pub mod memory;
 #[cfg(feature = "serde")]
 pub mod rooms;
+#[cfg(feature = "whip")]
+pub mod whip;
 
 /// The longest signalling message, in octets: 64 KiB.
 pub const MAX_SIGNAL: usize = 64 * 1024;

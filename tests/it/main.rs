@@ -38,6 +38,10 @@ mod rfc8838_sdp;
 mod rfc8839;
 mod rfc8840;
 mod rfc8863;
+#[cfg(feature = "whip")]
+mod rfc9725_client;
+#[cfg(feature = "whip")]
+mod rfc9725_endpoint;
 mod sdp_corpus;
 mod sdp_properties;
 mod turn_attributes;

@@ -94,7 +94,7 @@ fn nothing_is_sent_before_the_peer_consented() {
     assert_eq!(world.route(agent), Ok(hand.address));
 }
 
-/// [rfc7675-5.1-2] [rfc7675-5.1-p3] [rfc7675-5.1-8]
+/// [rfc7675-5.1-2] [rfc7675-5.1-p3] [rfc7675-5.1-8] [rfc9725-4.2-7]
 #[test]
 fn sending_stops_thirty_seconds_after_the_last_response() {
     for mode in [ConsentMode::Verify, ConsentMode::Strict] {

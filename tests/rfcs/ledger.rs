@@ -33,7 +33,7 @@ pub(crate) struct Clause {
 }
 
 /// The RFCs in the order of the table, with a short title each.
-pub(crate) const RFCS: [(&str, &str); 20] = [
+pub(crate) const RFCS: [(&str, &str); 21] = [
     ("8445", "ICE"),
     ("8489", "STUN"),
     ("8838", "Trickle ICE"),
@@ -54,6 +54,7 @@ pub(crate) const RFCS: [(&str, &str); 20] = [
     ("7050", "NAT64 prefix discovery"),
     ("7064", "STUN URIs"),
     ("7065", "TURN URIs"),
+    ("9725", "WHIP"),
 ];
 
 /// Reads all rows, in the order of [`RFCS`].

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use floe::Instant;
 use floe::signaling::rooms::{Limits, LinkId, Output, Refusal, Rooms};
-use tokio::sync::{Notify, mpsc};
+use floe::signaling::whip::{Endpoint, EndpointConfig, ExchangeId, Request, Response};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant as Clock, timeout};
 use tracing::debug;
+
+use super::guests::Guests;
 
 /// Messages that wait for a connection; one that is so slow is closed, and may come back.
 const WAITING: usize = 512;
@@ -28,14 +31,19 @@ struct Inner {
 struct State {
     rooms: Rooms,
     links: BTreeMap<LinkId, mpsc::Sender<String>>,
+    guests: Guests,
 }
 
 impl Hub {
-    pub(super) fn new() -> io::Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| io::ErrorKind::Other)?;
+    pub(super) fn new(whip: EndpointConfig) -> io::Result<Self> {
+        let mut seeds = [[0; 32]; 2];
+        for seed in &mut seeds {
+            getrandom::fill(seed).map_err(|_| io::ErrorKind::Other)?;
+        }
+        let [seed, of_whip] = seeds;
         let rooms = Rooms::new(seed, Limits::default());
-        let state = Mutex::new(State { rooms, links: BTreeMap::new() });
+        let guests = Guests::new(Endpoint::new(Instant::ZERO, of_whip, whip));
+        let state = Mutex::new(State { rooms, links: BTreeMap::new(), guests });
         Ok(Self(Arc::new(Inner { state, changed: Notify::new(), start: Clock::now() })))
     }
 
@@ -48,9 +56,9 @@ impl Hub {
     }
 
     /// Does something with the rooms, and sends what comes of it.
-    fn with<T>(&self, work: impl FnOnce(&mut Rooms, Instant) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut State, Instant) -> T) -> T {
         let (mut state, now) = (self.lock(), self.now());
-        let outcome = work(&mut state.rooms, now);
+        let outcome = work(&mut state, now);
         state.flush(now);
         drop(state);
         self.0.changed.notify_one();
@@ -71,32 +79,74 @@ impl Hub {
     }
 
     pub(super) fn receive(&self, id: LinkId, text: &str) {
-        self.with(|rooms, now| rooms.receive(now, id, text));
+        self.with(|state, now| state.rooms.receive(now, id, text));
     }
 
     /// A connection is gone.
     pub(super) fn gone(&self, id: LinkId) {
         self.lock().links.remove(&id);
-        self.with(|rooms, now| rooms.disconnect(now, id));
+        self.with(|state, now| state.rooms.disconnect(now, id));
+    }
+
+    /// Answers a request of WHIP; `None` if the server has too much to do. Given up early, the
+    /// request counts no more.
+    pub(super) async fn whip(&self, request: &Request) -> Option<Response> {
+        let (answer, answered) = oneshot::channel();
+        let id = self.with(|state, now| state.guests.request(now, request, answer));
+        let _awaited = Awaited { hub: self, id };
+        answered.await.ok()
     }
 
     /// Lets the time pass, for ever.
     pub(super) async fn keep_time(self) {
         loop {
-            let due = self.lock().rooms.poll_timeout();
+            let due = self.lock().poll_timeout();
             let wait = due.map_or(Duration::MAX, |at| at.since(self.now()));
             if timeout(wait, self.0.changed.notified()).await.is_err() {
-                self.with(Rooms::handle_timeout);
+                self.with(State::handle_timeout);
             }
         }
     }
 }
 
+/// A request of WHIP, as long as somebody waits for the answer.
+struct Awaited<'a> {
+    hub: &'a Hub,
+    id: ExchangeId,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.hub.with(|state, _| state.guests.cancel(self.id));
+    }
+}
+
 impl State {
+    fn poll_timeout(&self) -> Option<Instant> {
+        let (rooms, guests) = (self.rooms.poll_timeout(), self.guests.poll_timeout());
+        rooms.into_iter().chain(guests).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.rooms.handle_timeout(now);
+        self.guests.handle_timeout(now);
+    }
+
+    /// Sends what is to be sent, and lets the guests speak with their rooms until both are quiet.
     fn flush(&mut self, now: Instant) {
-        while let Some(output) = self.rooms.poll_output() {
+        loop {
+            self.guests.flush(now, &mut self.rooms);
+            let Some(output) = self.rooms.poll_output() else {
+                if self.guests.end_lonely() {
+                    continue;
+                }
+                return;
+            };
             match output {
                 Output::Text(id, text) => {
+                    if self.guests.receive(now, id, &text) {
+                        continue;
+                    }
                     let sent = self.links.get(&id).map(|link| link.try_send(text));
                     if let Some(Err(error)) = sent {
                         debug!(%error, "a connection that takes no more is closed");
@@ -106,6 +156,7 @@ impl State {
                 }
                 Output::Close(id) => {
                     self.links.remove(&id);
+                    self.guests.closed(id);
                 }
             }
         }

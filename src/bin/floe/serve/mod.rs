@@ -1,10 +1,18 @@
-//! `floe serve`: signalling over WebSocket, in rooms, and a page for browsers.
+//! `floe serve`: signalling over WebSocket, in rooms, a page for browsers, and WHIP.
+//!
+//! `/whip/NAME` is a WHIP endpoint (RFC 9725): its client comes into the room NAME as one who
+//! offers, and the member that waits there answers. Where nobody waits the client is told to come
+//! back later. What the member says after its answer and its candidates does not reach the client,
+//! so it is the client that restarts, not the member: switch `NodeBuilder::auto_restart` off
+//! there. A client that vanished without a word keeps its place until the member leaves.
+//! `FLOE_WHIP_TOKEN` holds the bearer token that clients must have, if any.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
@@ -13,10 +21,11 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use clap::Args;
 use floe::signaling::MAX_SIGNAL;
 use floe::signaling::rooms::is_name;
+use floe::signaling::whip::{EndpointConfig, MAX_BODY, Origins};
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::info;
@@ -24,8 +33,12 @@ use tracing::info;
 use crate::Failure;
 use hub::Hub;
 
+mod guests;
 mod hub;
 
+/// The environment variable that holds the bearer token of WHIP clients; without it none is asked
+/// for.
+const WHIP_TOKEN: &str = "FLOE_WHIP_TOKEN";
 /// The page, with all that it needs.
 const PAGE: &str = include_str!("page.html");
 /// The page runs what it brings, talks to its own server, and loads nothing.
@@ -39,6 +52,8 @@ const PING: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(25);
 /// How long a message may take to leave.
 const SEND: Duration = Duration::from_secs(10);
+/// How long the body of a request may take to come.
+const BODY: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -57,7 +72,10 @@ struct App {
 }
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let hub = Hub::new().map_err(|_| Failure::runtime("the system gives no randomness"))?;
+    let mut config = EndpointConfig::default();
+    config.origins = Origins::Only(options.origins.clone());
+    config.token = std::env::var(WHIP_TOKEN).ok().filter(|token| !token.is_empty());
+    let hub = Hub::new(config).map_err(|_| Failure::runtime("the system gives no randomness"))?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         let address = options.listen;
         Failure::runtime(format!("cannot listen on {address} ({error}); choose another --listen"))
@@ -66,8 +84,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     println!("http://{address}/  open it in a browser, and in another");
     tokio::spawn(hub.clone().keep_time());
     let app = App { hub, origins: options.origins.into() };
-    let router =
-        Router::new().route("/", get(page)).route("/room/{name}", get(room)).with_state(app);
+    let router = Router::new()
+        .route("/", get(page))
+        .route("/room/{name}", get(room))
+        .route("/whip/{*rest}", any(whip))
+        .with_state(app);
     axum::serve(listener, router)
         .await
         .map_err(|error| Failure::runtime(format!("cannot serve any more ({error}); start again")))
@@ -101,6 +122,21 @@ async fn room(
         .max_message_size(MAX_SIGNAL)
         .max_frame_size(MAX_SIGNAL)
         .on_upgrade(move |socket| serve(app.hub, name, socket))
+}
+
+/// A WHIP endpoint or one of its sessions.
+async fn whip(State(app): State<App>, request: axum::extract::Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match timeout(BODY, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    let request = axum::http::Request::from_parts(head, body.to_vec());
+    match app.hub.whip(&request).await {
+        Some(response) => response.map(Body::from),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 impl App {
