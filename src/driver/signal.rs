@@ -191,22 +191,27 @@ impl Core {
         // Events of the present generation first.
         self.dispatch(shared);
         let outcome = match signal {
-            Signal::Offer { sdp } => self.receive_offer(agent, &sdp).and_then(|()| {
+            Signal::Offer { sdp } => self.receive_offer(shared, agent, &sdp).and_then(|()| {
                 self.dispatch(shared);
                 let member = self.members.get_mut(&agent).ok_or(SignalRejected::TooEarly)?;
                 member.negotiation.offered();
                 member.link.nudge();
                 Ok(())
             }),
-            Signal::Answer { sdp } => self.receive_answer(agent, &sdp),
-            Signal::Candidate(init) => self.receive_candidate(agent, init),
+            Signal::Answer { sdp } => self.receive_answer(shared, agent, &sdp),
+            Signal::Candidate(init) => self.receive_candidate(shared, agent, init),
         };
         self.dispatch(shared);
         self.wake_driver();
         outcome
     }
 
-    fn receive_offer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
+    fn receive_offer(
+        &mut self,
+        shared: &Arc<Shared>,
+        agent: AgentId,
+        sdp: &str,
+    ) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
         let awaiting = self.members.get(&agent).is_some_and(|m| m.negotiation.is_awaiting());
         if awaiting {
@@ -215,15 +220,20 @@ impl Core {
                 return Err(SignalRejected::Glare);
             }
         }
-        self.describe(agent, &description)
+        self.describe(shared, agent, &description)
     }
 
-    fn receive_answer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
+    fn receive_answer(
+        &mut self,
+        shared: &Arc<Shared>,
+        agent: AgentId,
+        sdp: &str,
+    ) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
         if !self.members.get(&agent).is_some_and(|member| member.negotiation.is_awaiting()) {
             return Err(SignalRejected::UnexpectedAnswer);
         }
-        self.describe(agent, &description)?;
+        self.describe(shared, agent, &description)?;
         // An answer that was not used leaves the offer open for a better one.
         if let Some(member) = self.members.get_mut(&agent) {
             member.negotiation.answered();
@@ -234,7 +244,12 @@ impl Core {
 
     /// Applies the peer's description, and the candidates that came before it. Of these each
     /// stands for itself: one that is not usable is reported and holds up nothing.
-    fn describe(&mut self, agent: AgentId, peer: &Description) -> Result<(), SignalRejected> {
+    fn describe(
+        &mut self,
+        shared: &Arc<Shared>,
+        agent: AgentId,
+        peer: &Description,
+    ) -> Result<(), SignalRejected> {
         let now = self.clock.now();
         let Some(mut handle) = self.endpoint.agent_mut(now, agent) else { return Ok(()) };
         handle.set_remote_description(peer).map_err(SignalRejected::Description)?;
@@ -244,8 +259,14 @@ impl Core {
             member.link.event(ConnectionEvent::RemoteCandidate(candidate.clone()));
         }
         let early = core::mem::take(&mut member.early);
+        for (stream, section) in (0..).zip(&peer.streams) {
+            let ufrag = section.credentials.as_ref().map(|credentials| &*credentials.ufrag);
+            for candidate in &section.candidates {
+                self.resolve(shared, agent, stream, ufrag, candidate);
+            }
+        }
         for init in early {
-            let Err(reason) = self.receive_candidate(agent, init) else { continue };
+            let Err(reason) = self.receive_candidate(shared, agent, init) else { continue };
             if let Some(member) = self.members.get(&agent) {
                 debug!(%reason, "early candidate not used");
                 member.link.event(ConnectionEvent::SignalRejected(reason));
@@ -256,6 +277,7 @@ impl Core {
 
     fn receive_candidate(
         &mut self,
+        shared: &Arc<Shared>,
         agent: AgentId,
         init: CandidateInit,
     ) -> Result<(), SignalRejected> {
@@ -284,9 +306,13 @@ impl Core {
         let candidate: Candidate =
             init.candidate.trim().parse().map_err(SignalRejected::CandidateLine)?;
         let ufrag = init.username_fragment.as_deref().or(candidate.ufrag());
-        handle
-            .add_remote_candidate(stream, ufrag, &candidate)
-            .map_err(SignalRejected::Candidate)?;
+        match handle.add_remote_candidate(stream, ufrag, &candidate) {
+            Ok(()) => {}
+            Err(CandidateRejected::UnresolvedName)
+                if self.resolve(shared, agent, stream, ufrag, &candidate) => {}
+            Err(reason) => return Err(SignalRejected::Candidate(reason)),
+        }
+        let Some(member) = self.members.get(&agent) else { return Ok(()) };
         member.link.event(ConnectionEvent::RemoteCandidate(candidate));
         Ok(())
     }
