@@ -120,6 +120,54 @@ pub enum CandidateAddress {
     },
 }
 
+impl CandidateAddress {
+    /// Returns the name, if it is one that may stand for a host address: a version 4 UUID below
+    /// `.local`, in whatever case. Other names are those of devices, and nobody is to be sent there
+    /// by a stranger. [mdns-ice-candidates-3.2.2-3] [mdns-ice-candidates-3.2.1-p1]
+    #[must_use]
+    pub fn mdns_name(&self) -> Option<&str> {
+        match self {
+            Self::Ip(_) => None,
+            Self::Name { host, port: _ } => is_random_name(host).then_some(host.as_str()),
+        }
+    }
+}
+
+/// What follows the UUID.
+const LOCAL: &str = ".local";
+
+/// Whether a name is a version 4 UUID below `.local`.
+fn is_random_name(host: &str) -> bool {
+    let Some((uuid, tail)) = host.split_at_checked(36) else { return false };
+    let shaped = uuid.bytes().enumerate().all(|(place, octet)| match place {
+        8 | 13 | 18 | 23 => octet == b'-',
+        14 => octet == b'4',
+        19 => matches!(octet, b'8' | b'9' | b'a' | b'b' | b'A' | b'B'),
+        _ => octet.is_ascii_hexdigit(),
+    });
+    shaped && tail.eq_ignore_ascii_case(LOCAL)
+}
+
+/// Makes a name of random octets: a version 4 UUID and `.local`. [mdns-ice-candidates-3.1.1-1]
+pub(crate) fn random_name(octets: [u8; 16]) -> String {
+    let mut name = String::with_capacity(36 + LOCAL.len());
+    for (place, octet) in octets.into_iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            name.push('-');
+        }
+        let octet = match place {
+            6 => octet & 0x0F | 0x40,
+            8 => octet & 0x3F | 0x80,
+            _ => octet,
+        };
+        for digit in [octet >> 4, octet & 0x0F] {
+            name.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    name.push_str(LOCAL);
+    name
+}
+
 /// How a TCP candidate connects. [RFC 6544 §4.5]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpType {
@@ -240,6 +288,38 @@ mod tests {
     fn a_number_is_a_foundation() {
         for number in [0, 1, 9, 10, 4_294_967_295] {
             assert_eq!(Foundation::from_number(number).as_str(), number.to_string());
+        }
+    }
+
+    /// [mdns-ice-candidates-3.1.1-1]
+    #[test]
+    fn a_random_name_is_a_version_4_uuid_below_local() {
+        assert_eq!(random_name([0; 16]), "00000000-0000-4000-8000-000000000000.local");
+        assert_eq!(random_name([0xFF; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff.local");
+        let address = CandidateAddress::Name { host: random_name([0x5A; 16]), port: 9 };
+        assert_eq!(address.mdns_name(), Some("5a5a5a5a-5a5a-4a5a-9a5a-5a5a5a5a5a5a.local"));
+    }
+
+    /// [mdns-ice-candidates-3.2.2-3] [mdns-ice-candidates-3.2.1-p1]
+    #[test]
+    fn names_of_devices_and_of_more_labels_are_none_that_hide_an_address() {
+        let is = |host: &str| {
+            CandidateAddress::Name { host: host.into(), port: 9 }.mdns_name().is_some()
+        };
+        assert!(is("9B36EAAC-bb2e-49bb-bb78-21c41c499900.LOCAL"));
+        for other in [
+            "printer.local",
+            ".local",
+            "9b36eaac-bb2e-49bb-bb78-21c41c499900",
+            "9b36eaac-bb2e-49bb-bb78-21c41c499900.example",
+            "9b36eaac-bb2e-49bb-bb78-21c41c499900.a.local",
+            "9b36eaac-bb2e-49bb-bb78-21c41c499900.local.",
+            "9b36eaac-bb2e-19bb-bb78-21c41c499900.local",
+            "9b36eaac-bb2e-49bb-7b78-21c41c499900.local",
+            "9b36eaac.bb2e.49bb.bb78.21c41c499900.local",
+            "ééééééééééééééééééé.local",
+        ] {
+            assert!(!is(other), "{other}");
         }
     }
 

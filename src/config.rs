@@ -58,6 +58,24 @@ pub enum CandidatePolicy {
     Relay,
 }
 
+/// Whether the addresses of this machine are told. [RFC 8828]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HostAddresses {
+    /// Host candidates have their addresses.
+    Shown,
+    /// Host candidates have random names below `.local`, one for each IP address and agent, which
+    /// multicast DNS resolves on the local link alone; related addresses are hidden. What is
+    /// signalled, statistics and selected pairs show no host address, neither ours nor one that is
+    /// only known from a check of the peer's; [`SelectedPair::base`](crate::event::SelectedPair)
+    /// and what the driver says of its own sockets do.
+    ///
+    /// Somebody has to answer for the names: the driver does with the feature `mdns`; without IO
+    /// it is who drives the endpoint ([`Agent::host_names`](crate::Agent::host_names)). Where
+    /// nobody does, the names are of no use, and of no harm. A lite agent shows its addresses
+    /// whatever this says: it is where everybody can reach it.
+    Named,
+}
+
 /// How checks are repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CheckBackoff {
@@ -238,6 +256,8 @@ pub struct AgentConfig {
     pub gathering: Gathering,
     /// Which candidates are used. Default all.
     pub policy: CandidatePolicy,
+    /// Whether host candidates tell their addresses. Default shown.
+    pub host_addresses: HostAddresses,
     /// The Ta that we propose. Default 20 ms; the higher of both sides' counts, and a peer that
     /// says nothing counts as 50 ms. [rfc8445-14.2-1b] [rfc8445-14.2-2]
     pub ta: Duration,
@@ -287,6 +307,7 @@ impl AgentConfig {
             trickle: Trickle::Full,
             gathering: Gathering::Once,
             policy: CandidatePolicy::All,
+            host_addresses: HostAddresses::Shown,
             ta: Duration::from_millis(20),
             check_backoff: CheckBackoff::Evidence { interval: Duration::from_millis(150) },
             retransmission: Retransmission::default(),

@@ -33,7 +33,8 @@ pub enum AgentState {
 pub struct PairEnd {
     /// The type of the candidate.
     pub kind: CandidateKind,
-    /// Its transport address.
+    /// Its transport address; where it is hidden the IP address is 0.0.0.0 or ::, as in
+    /// [`CandidateStats`](crate::stats::CandidateStats::address).
     pub address: SocketAddr,
     /// Its priority.
     pub priority: u32,
@@ -44,7 +45,7 @@ pub struct PairEnd {
 pub struct SelectedPair {
     /// Our end.
     pub local: PairEnd,
-    /// The local address that packets leave from.
+    /// The local address that packets leave from, never hidden.
     pub base: SocketAddr,
     /// The peer's end.
     pub remote: PairEnd,
@@ -80,9 +81,9 @@ pub enum PairFailure {
 pub struct FailedPair {
     /// The component that the pair was for.
     pub component: ComponentId,
-    /// The base that was sent from.
+    /// The base that was sent from, hidden like the addresses of candidates.
     pub local: SocketAddr,
-    /// The address that was checked.
+    /// The address that was checked, hidden likewise.
     pub remote: SocketAddr,
     /// Why it failed.
     pub reason: PairFailure,

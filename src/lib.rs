@@ -66,6 +66,7 @@
 //! | [`stun`] | the STUN codec, for those who need it |
 //! | [`turn`] | the TURN client, for those who want a relay without ICE |
 //! | [`framing`] | finding the messages in a stream |
+//! | `probe` | clients of protocols beside ICE: multicast DNS |
 //! | [`demux`] | which protocol a datagram belongs to |
 //! | [`signaling`] | what peers tell each other, and how it travels |
 //! | `driver` | tokio: nodes and connections |
@@ -89,6 +90,8 @@ pub mod event;
 pub mod framing;
 mod gather;
 pub mod net;
+#[cfg(feature = "mdns")]
+pub mod probe;
 mod rng;
 pub mod sdp;
 pub mod signaling;

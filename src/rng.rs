@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     Hash = 3,
     /// The seeds of TURN clients.
     Relay = 4,
+    /// Names of host candidates.
+    Name = 5,
 }
 
 /// A position in one of the seed's independent streams.

@@ -77,16 +77,22 @@ pub struct PairStats {
 }
 
 /// One candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CandidateStats {
     /// The component ID.
     pub component: ComponentId,
     /// The type.
     pub kind: CandidateKind,
-    /// The transport address.
+    /// The transport address. Where it is hidden the IP address is 0.0.0.0 or ::, and the port the
+    /// true one: with a name, resolved or not, and with one that only a check told of while
+    /// [`HostAddresses`](crate::config::HostAddresses) or names of the peer's say that host
+    /// addresses are not to be known. [mdns-ice-candidates-3.3.1-1a]
     pub address: SocketAddr,
-    /// The base, or the related address that the peer gave.
+    /// The name in the place of the address, of those that are signalled by one.
+    /// [mdns-ice-candidates-3.3.1-1b]
+    pub name: Option<String>,
+    /// The base, or the related address that the peer gave; hidden likewise.
     pub related: Option<SocketAddr>,
     /// The priority.
     pub priority: u32,
@@ -98,7 +104,8 @@ pub struct CandidateStats {
 pub struct AgentStats {
     /// Our candidates of this generation.
     pub local: Vec<CandidateStats>,
-    /// The peer's candidates of this generation.
+    /// The peer's candidates of this generation; names among them whether resolved or not.
+    /// [mdns-ice-candidates-3.3.1-3] [mdns-ice-candidates-3.3.1-2]
     pub remote: Vec<CandidateStats>,
     /// The pairs, best first.
     pub pairs: Vec<PairStats>,

@@ -87,7 +87,9 @@ impl Session {
             };
             for (remote_id, remote) in remotes.iter(stream) {
                 let likely = unlikely || !remote.is_heard_elsewhere(base_id);
-                if likely && pairable(base, remote, stream) {
+                let secret = base.relayed
+                    && remotes.is_kept_from_relay(base_id, remote, core.local.conceals());
+                if likely && !secret && pairable(base, remote, stream) {
                     let priority = pair_priority(core.role, local.priority, remote.priority);
                     possible.push(Possible { priority, base: base_id, remote: remote_id });
                 }
@@ -133,7 +135,8 @@ impl Session {
         let late = !running || settled;
         let duplicate = self.pairs.find(base_id, remote_id).is_some();
         let of_use = !late || settled && self.is_of_use(component, base_id, remote_id, core);
-        if !of_use || duplicate || !pairable(base, remote, stream) {
+        let secret = base.relayed && self.is_kept_from_relay(base_id, remote_id, &core.local);
+        if !of_use || duplicate || secret || !pairable(base, remote, stream) {
             return;
         }
         let Some(local) = base.candidate.and_then(|id| core.local.candidate(id)) else { return };

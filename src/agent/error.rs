@@ -17,7 +17,10 @@ pub enum CandidateRejected {
     /// Nothing may be sent there: port 0, an unspecified, multicast or broadcast address, or
     /// loopback where the configuration forbids it.
     AddressNotUsable,
-    /// It is a name: resolve it, and add the candidate with the address.
+    /// It is a name: resolve it, and hand over the address with
+    /// [`AgentMut::add_resolved_candidate`](crate::AgentMut::add_resolved_candidate), at any time in
+    /// this generation. The driver does so with the feature `mdns`, for the names that
+    /// [`CandidateAddress::mdns_name`](crate::candidate::CandidateAddress::mdns_name) knows.
     UnresolvedName,
     /// The transport is not supported.
     UnsupportedTransport,

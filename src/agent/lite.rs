@@ -163,7 +163,9 @@ impl Session {
             let selected = component.selected.and_then(|id| self.pairs.get(id));
             let Some(pair) = selected else { continue };
             let base = core.local.base(pair.base).map(|base| base.address);
-            let remote = self.remote(pair.remote).map(|remote| remote.address);
+            // What the peer named is not told back by its address.
+            let remote = self.remote(pair.remote).filter(|remote| remote.name.is_none());
+            let remote = remote.map(|remote| remote.address);
             let (Some(base), Some(remote)) = (base, remote) else { continue };
             ours.push((component.id.number(), base));
             section.remote_candidates.push((component.id.number(), remote));

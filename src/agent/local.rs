@@ -3,8 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::candidate::{Candidate, CandidateKind, Foundation, priority};
+use crate::candidate::{Candidate, CandidateAddress, CandidateKind, Foundation, priority};
 use crate::net::{ComponentId, is_link_local};
+
+use super::names::Names;
 
 /// A base of an agent: a place to send from. The endpoint knows which socket or relay it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +100,8 @@ pub(super) struct Local {
     next_place: u16,
     /// How many bases went in this generation.
     turnover: u8,
+    /// The names of our host addresses, where these are hidden.
+    pub(super) names: Option<Box<Names>>,
 }
 
 impl Local {
@@ -300,7 +304,8 @@ impl Local {
     }
 
     /// Adds a candidate unless it is redundant: equal in address and base to one that is there.
-    /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1]
+    /// One that a server saw is not redundant with one that has a name.
+    /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1] [mdns-ice-candidates-3.1.2.2-1]
     pub(super) fn add_candidate(
         &mut self,
         kind: CandidateKind,
@@ -309,10 +314,14 @@ impl Local {
         origin: Option<Origin>,
         signalled: bool,
     ) -> Option<LocalId> {
+        let apart = |known: &LocalCandidate| {
+            let seen = kind == CandidateKind::ServerReflexive;
+            self.conceals() && seen && known.kind == CandidateKind::Host
+        };
         let known = self
             .candidates
             .iter()
-            .position(|known| known.address == address && known.base == base_id);
+            .position(|known| known.address == address && known.base == base_id && !apart(known));
         if let Some(known) = known {
             let learnt = |c: &LocalCandidate| c.live && !c.signalled && signalled;
             return match self.candidates.get(known).is_some_and(learnt) {
@@ -460,8 +469,9 @@ impl Local {
         self.candidates().filter(|(_, known)| known.kind == CandidateKind::PeerReflexive).count()
     }
 
-    /// The candidate as it is signalled: by its address, never by a name. [rfc8445-5.1.1.2-p2]
-    /// [rfc8839-5.1-1]
+    /// The candidate as it is signalled: by its address, or by the name that hides that, and never
+    /// by another. [rfc8445-5.1.1.2-p2] [rfc8839-5.1-1] [mdns-ice-candidates-3.1.2.4-1]
+    /// [mdns-ice-candidates-3.1.2.4-4a] [mdns-ice-candidates-3.1.2.4-4b]
     pub(super) fn describe(&self, id: LocalId, ufrag: &str) -> Option<Candidate> {
         let local = self.candidate(id)?;
         let base = self.base(local.base)?;
@@ -472,6 +482,10 @@ impl Local {
             local.priority,
             local.address,
         );
+        if self.conceals() && local.kind == CandidateKind::Host {
+            let (host, port) = (self.name_of(local)?.to_owned(), local.address.port());
+            candidate.address = CandidateAddress::Name { host, port };
+        }
         candidate.related = self.related(local);
         candidate.extensions.push(("ufrag".to_owned(), ufrag.to_owned()));
         if base.cost > 0 {
@@ -483,10 +497,18 @@ impl Local {
     /// The related address: the base, unless the base itself is not signalled; of a relayed one
     /// our address as the TURN server saw it, unless that is not to be known. [rfc8445-5.3-4]
     /// [rfc8839-5.1-p2] [rfc8839-5.1-6] [rfc8839-5.1-7] [rfc8839-5.1-8] [rfc8839-9.1-1]
+    /// [mdns-ice-candidates-3.1.2.2-2]
     fn related(&self, local: &LocalCandidate) -> Option<SocketAddr> {
         let base = self.base(local.base)?;
         let shown = match local.kind {
             CandidateKind::Host => return None,
+            CandidateKind::Relayed
+            | CandidateKind::ServerReflexive
+            | CandidateKind::PeerReflexive
+                if self.conceals() =>
+            {
+                None
+            }
             CandidateKind::Relayed => local.origin.as_ref().and_then(|origin| origin.mapped),
             CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => {
                 self.find(local.base, base.address).map(|_| base.address)

@@ -12,7 +12,7 @@
 //! session        one generation of all that         restart   §9    from one to the next
 //! backup         what is kept beside a selected pair   data   §12   the gates of application data
 //! streams §8.1.2 removing one of several             lite  §8.2  lite toward lite
-//! roam           bases that come and go
+//! roam           bases that come and go    names  names in the place of host addresses
 //! ```
 
 mod backup;
@@ -23,6 +23,7 @@ mod data;
 mod error;
 mod lite;
 mod local;
+mod names;
 mod nominate;
 mod pair;
 mod relay;
@@ -277,6 +278,7 @@ impl Agent {
         };
         core.new_tie_breaker(cx.seed);
         core.local.add_bases(bases);
+        core.hide_addresses(number);
         let credentials = core.config.credentials.clone();
         let credentials = credentials.unwrap_or_else(|| core.new_credentials(cx.seed));
         let session = Session::new(&core, &credentials, cx.now);
@@ -337,6 +339,9 @@ impl Agent {
         origin: Option<Origin>,
     ) {
         let first = self.core.local.base(base).is_some_and(|base| base.candidate.is_none());
+        if kind == CandidateKind::Host {
+            self.core.local.name(base, cx.seed);
+        }
         let Some(id) = self.core.local.add_candidate(kind, base, address, origin, true) else {
             return;
         };
@@ -393,6 +398,18 @@ impl Agent {
         ufrag: Option<&str>,
         candidate: &Candidate,
     ) -> Result<(), CandidateRejected> {
+        self.take_candidate(cx, stream, ufrag, candidate, None)
+    }
+
+    /// Takes a candidate; `resolved` is what its name stands for.
+    fn take_candidate(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: u16,
+        ufrag: Option<&str>,
+        candidate: &Candidate,
+        resolved: Option<IpAddr>,
+    ) -> Result<(), CandidateRejected> {
         let config = Arc::clone(&self.core.config);
         if !self.session.has_stream(stream) {
             return Err(CandidateRejected::UnknownStream);
@@ -407,17 +424,11 @@ impl Agent {
         if ufrag.is_some_and(|ufrag| *ufrag != *remote.ufrag) {
             return Err(CandidateRejected::UnknownGeneration);
         }
-        if remote.ended {
+        if remote.ended && resolved.is_none() {
             return Err(CandidateRejected::AfterEndOfCandidates);
         }
-        match remote.add(stream, candidate, &config, foundations)? {
-            Added::New(id) => self.session.pair_remote(id, &mut self.core, cx.now),
-            Added::Relabelled(id) => {
-                self.session.reclassify(id, &self.core);
-                self.session.pair_remote(id, &mut self.core, cx.now);
-            }
-            Added::Duplicate => {}
-        }
+        let added = remote.add(stream, candidate, resolved, &config, foundations)?;
+        self.pair_added(cx, added);
         self.settle(cx);
         Ok(())
     }

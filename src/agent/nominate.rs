@@ -413,11 +413,15 @@ impl Session {
         let local = core.local.candidate(local_id)?;
         let remote = self.remote(pair.remote)?;
         Some(SelectedPair {
-            local: PairEnd { kind: local.kind, address: local.address, priority: local.priority },
+            local: PairEnd {
+                kind: local.kind,
+                address: core.local.shown(local),
+                priority: local.priority,
+            },
             base: core.local.base(pair.base)?.address,
             remote: PairEnd {
                 kind: remote.kind,
-                address: remote.address,
+                address: self.shown(pair.remote, &core.local)?,
                 priority: remote.priority,
             },
             rtt: pair.counters.current_round_trip_time,

@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::candidate::{Candidate, CandidateKind, Credentials, Foundation, Secret};
+use crate::candidate::{
+    Candidate, CandidateAddress, CandidateKind, Credentials, Foundation, Secret,
+};
 use crate::config::AgentConfig;
 use crate::net::{ComponentId, Protocol, canonical, is_link_local};
 use crate::stun::IntegrityKey;
@@ -27,6 +29,9 @@ pub(super) struct RemoteCandidate {
     pub(super) priority: u32,
     /// In a box: host candidates have none.
     pub(super) related: Option<Box<SocketAddr>>,
+    /// The name that it was signalled by and that was resolved to its address, which is not to be
+    /// told on. [mdns-ice-candidates-3.3.2-1]
+    pub(super) name: Option<Box<str>>,
     pub(super) cost: u16,
     /// Equal for equal foundations, whatever their streams.
     pub(super) foundation: RemoteFoundation,
@@ -78,10 +83,22 @@ pub(super) struct RemoteStream {
     /// Keyed once, used for all checks. [rfc8489-9.1.1-p1]
     pub(super) key: IntegrityKey,
     candidates: Vec<RemoteCandidate>,
+    /// Candidates with names that are not resolved, or resolved to what is known already.
+    unresolved: Vec<Unresolved>,
     /// Whether the peer said that no more candidates will come.
     pub(super) ended: bool,
     /// Whether all its candidates are known, as it said so or does not trickle.
     pub(super) complete: bool,
+}
+
+/// A candidate of the peer's of which a name is all that is known.
+#[derive(Clone, Debug)]
+pub(super) struct Unresolved {
+    pub(super) component: u16,
+    pub(super) name: Box<str>,
+    pub(super) port: u16,
+    pub(super) kind: CandidateKind,
+    pub(super) priority: u32,
 }
 
 /// How long a peer-reflexive candidate must not have been heard of to make room for another. Two
@@ -93,8 +110,8 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) enum Added {
     /// It is new: pair it.
     New(RemoteId),
-    /// It was peer-reflexive until now, and keeps its pairs; pair it with the bases that no check
-    /// came to. [rfc8838-11-2]
+    /// It was peer-reflexive, or known by a name alone, until now, and keeps its pairs; pair it with
+    /// the bases that it has none with. [rfc8838-11-2]
     Relabelled(RemoteId),
     /// It is known already. [rfc8840-4.4-14]
     Duplicate,
@@ -110,6 +127,7 @@ impl RemoteCandidate {
             kind: CandidateKind::PeerReflexive,
             priority,
             related: None,
+            name: None,
             cost: 0,
             foundation: RemoteFoundation(u32::MAX),
             verified: true,
@@ -142,6 +160,7 @@ impl RemoteStream {
             password: Secret(credentials.password.as_str().into()),
             key: IntegrityKey::short_term(credentials.password.as_bytes()),
             candidates: Vec::new(),
+            unresolved: Vec::new(),
             ended: false,
             complete: false,
         }
@@ -177,29 +196,36 @@ impl RemoteStream {
             .map(|(id, _)| id)
     }
 
-    /// Adds a signalled candidate. Equal are candidates with the same address, transport and
+    /// Adds a signalled candidate; one with a name has the address `ip` that it was resolved to, and
+    /// is kept as unresolved without. Equal are candidates with the same address, transport and
     /// component. [rfc8840-4.4-p1]
     pub(super) fn add(
         &mut self,
         stream: u16,
         candidate: &Candidate,
+        ip: Option<IpAddr>,
         config: &AgentConfig,
         foundations: &mut Foundations,
     ) -> Result<Added, CandidateRejected> {
-        let address = usable_address(candidate, config)?;
+        let Some(address) = usable_address(candidate, ip, config)? else {
+            return Err(self.await_address(candidate, config));
+        };
         let known = self.find(stream, candidate.component, address);
-        let is_signalled = |c: &RemoteCandidate| c.live && c.kind != CandidateKind::PeerReflexive;
-        if known.and_then(|id| self.get(id)).is_some_and(is_signalled) {
-            return Ok(Added::Duplicate);
+        if let Some(id) = known.filter(|id| self.get(*id).is_some_and(is_signalled)) {
+            return Ok(self.uncover(id, candidate));
         }
+        let name = candidate.address.mdns_name().map(Box::from);
+        let waiting = name.as_ref().and_then(|_| self.find_unresolved(candidate));
         let limits = &config.limits;
-        let signalled = self.candidates.iter().filter(|c| is_signalled(c)).count();
-        if signalled >= usize::from(limits.remote_candidates) {
+        if self.signalled() - usize::from(waiting.is_some())
+            >= usize::from(limits.remote_candidates)
+        {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates });
         }
         if let Some(id) = known {
+            self.forget_unresolved(waiting);
             let foundation = foundations.intern(&candidate.foundation);
-            return Ok(self.relabel(id, candidate, foundation));
+            return Ok(self.relabel(id, candidate, name, foundation));
         }
         let of_ip = |c: &&RemoteCandidate| c.live && c.address.ip() == address.ip();
         let same_ip = self.candidates.iter().filter(of_ip).count();
@@ -207,6 +233,7 @@ impl RemoteStream {
             return Err(CandidateRejected::Limit { max: limits.remote_candidates_per_ip });
         }
         // Of what is refused nothing is kept.
+        self.forget_unresolved(waiting);
         let foundation = foundations.intern(&candidate.foundation);
         let id = self.place(
             stream,
@@ -216,6 +243,7 @@ impl RemoteStream {
                 kind: candidate.kind,
                 priority: candidate.priority,
                 related: candidate.related.map(Box::new),
+                name,
                 cost: candidate.network_cost().unwrap_or(0),
                 foundation,
                 verified: false,
@@ -234,14 +262,101 @@ impl RemoteStream {
         &mut self,
         id: RemoteId,
         candidate: &Candidate,
+        name: Option<Box<str>>,
         foundation: RemoteFoundation,
     ) -> Added {
         let Some(known) = self.get_mut(id) else { return Added::Duplicate };
         known.kind = candidate.kind;
+        known.name = name;
         known.related = candidate.related.map(Box::new);
         known.cost = candidate.network_cost().unwrap_or(0);
         known.foundation = foundation;
         Added::Relabelled(id)
+    }
+
+    /// A candidate of an address that is known is redundant, unless that was known by a name alone:
+    /// from now on the peer tells it itself, and nothing is left to hide.
+    fn uncover(&mut self, id: RemoteId, candidate: &Candidate) -> Added {
+        let named = candidate.address.mdns_name().is_some();
+        match self.get_mut(id).filter(|known| known.name.is_some() && !named) {
+            Some(known) => {
+                known.name = None;
+                Added::Relabelled(id)
+            }
+            None => Added::Duplicate,
+        }
+    }
+
+    /// Keeps a candidate of which a name is all that is known, for statistics.
+    /// [mdns-ice-candidates-3.3.1-3] [rfc8839-5.1-2] [mdns-ice-candidates-4-2]
+    fn await_address(&mut self, candidate: &Candidate, config: &AgentConfig) -> CandidateRejected {
+        let CandidateAddress::Name { host, port } = &candidate.address else {
+            return CandidateRejected::AddressNotUsable;
+        };
+        let max = config.limits.remote_candidates;
+        if candidate.address.mdns_name().is_none() || self.find_unresolved(candidate).is_some() {
+            return CandidateRejected::UnresolvedName;
+        }
+        if self.signalled() >= usize::from(max) {
+            return CandidateRejected::Limit { max };
+        }
+        self.unresolved.push(Unresolved {
+            component: candidate.component,
+            name: host.as_str().into(),
+            port: *port,
+            kind: candidate.kind,
+            priority: candidate.priority,
+        });
+        CandidateRejected::UnresolvedName
+    }
+
+    fn find_unresolved(&self, candidate: &Candidate) -> Option<usize> {
+        let CandidateAddress::Name { host, port } = &candidate.address else { return None };
+        self.unresolved.iter().position(|known| {
+            (known.component, known.port) == (candidate.component, *port)
+                && known.name.eq_ignore_ascii_case(host)
+        })
+    }
+
+    fn forget_unresolved(&mut self, place: Option<usize>) {
+        if let Some(place) = place.filter(|place| *place < self.unresolved.len()) {
+            self.unresolved.remove(place);
+        }
+    }
+
+    /// How many candidates the peer signalled, names included.
+    fn signalled(&self) -> usize {
+        self.candidates.iter().filter(|c| is_signalled(c)).count() + self.unresolved.len()
+    }
+
+    /// The candidates of which a name is all that is known.
+    pub(super) fn unresolved(&self) -> &[Unresolved] {
+        &self.unresolved
+    }
+
+    /// Whether the peer hides addresses behind names.
+    pub(super) fn has_names(&self) -> bool {
+        let named = |c: &RemoteCandidate| c.live && c.name.is_some();
+        !self.unresolved.is_empty() || self.candidates.iter().any(named)
+    }
+
+    /// Whether the peer itself told this IP address, with whatever port.
+    pub(super) fn has_told(&self, ip: IpAddr) -> bool {
+        let tells = |c: &RemoteCandidate| is_signalled(c) && c.name.is_none();
+        self.candidates.iter().any(|c| tells(c) && c.address.ip() == ip)
+    }
+
+    /// Whether a TURN server is not to learn of a candidate by way of a base: it was signalled by a
+    /// name; or it may be what a name stands for, as a check came from it and not over the relay, and
+    /// the peer has names, or we have and `hides` says so.
+    /// [mdns-ice-candidates-3.3.2-1]
+    pub(super) fn is_kept_from_relay(
+        &self,
+        base: BaseId,
+        remote: &RemoteCandidate,
+        hides: bool,
+    ) -> bool {
+        remote.name.is_some() || remote.is_heard_elsewhere(base) && (hides || self.has_names())
     }
 
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
@@ -329,20 +444,33 @@ impl RemoteStream {
 
     pub(super) fn shrink(&mut self) {
         self.candidates.shrink_to_fit();
+        self.unresolved.shrink_to_fit();
     }
 }
 
-/// Returns the address of a candidate that may be checked at all.
+fn is_signalled(candidate: &RemoteCandidate) -> bool {
+    candidate.live && candidate.kind != CandidateKind::PeerReflexive
+}
+
+/// Returns the address of a candidate that may be checked at all; `None` is one that has a name,
+/// which was resolved to `ip` or is still to be.
 fn usable_address(
     candidate: &Candidate,
+    ip: Option<IpAddr>,
     config: &AgentConfig,
-) -> Result<SocketAddr, CandidateRejected> {
+) -> Result<Option<SocketAddr>, CandidateRejected> {
     match candidate.protocol {
         Protocol::Udp => {}
         Protocol::Tcp => return Err(CandidateRejected::UnsupportedTransport),
     }
     // Names are somebody else's to resolve. [rfc8839-5.1-2]
-    let address = candidate.socket_address().ok_or(CandidateRejected::UnresolvedName)?;
+    let address = match &candidate.address {
+        CandidateAddress::Ip(address) => *address,
+        CandidateAddress::Name { host: _, port } => match ip {
+            Some(ip) => SocketAddr::new(ip, *port),
+            None => return Ok(None),
+        },
+    };
     let address = canonical(address);
     let ip = address.ip();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
@@ -354,5 +482,5 @@ fn usable_address(
     if refused {
         return Err(CandidateRejected::AddressNotUsable);
     }
-    Ok(address)
+    Ok(Some(address))
 }

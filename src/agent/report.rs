@@ -7,10 +7,10 @@ use crate::net::ComponentId;
 use crate::sdp::{Description, IceOptions, StreamDescription};
 use crate::stats::{AgentStats, CandidateStats, PairStats};
 
-use super::local::LocalId;
+use super::names::{local_stats, remote_stats, unresolved_stats};
 use super::pair::{Pair, PairId, PairState};
 use super::remote::RemoteId;
-use super::{Agent, Core, TA_DEFAULT};
+use super::{Agent, TA_DEFAULT};
 
 impl Agent {
     /// What to signal: credentials, options, and all candidates of this generation so far, the
@@ -99,6 +99,9 @@ impl Agent {
             let Some(remote) = &known.remote else { continue };
             let ids = remote.iter(stream).map(|(id, _)| id);
             stats.remote.extend(ids.filter_map(|id| self.remote_stats(id)));
+            stats.remote.extend(remote.unresolved().iter().filter_map(|named| {
+                Some(unresolved_stats(ComponentId::new(stream, named.component)?, named))
+            }));
         }
         let mut pairs: Vec<_> = self.session.pairs.iter().collect();
         pairs.sort_by_key(|(_, pair)| core::cmp::Reverse(pair.priority));
@@ -123,13 +126,8 @@ impl Agent {
 
     fn remote_stats(&self, id: RemoteId) -> Option<CandidateStats> {
         let remote = self.session.remote(id)?;
-        Some(CandidateStats {
-            component: ComponentId::new(id.stream, remote.component)?,
-            kind: remote.kind,
-            address: remote.address,
-            related: remote.related.as_deref().copied(),
-            priority: remote.priority,
-        })
+        let address = self.session.shown(id, &self.core.local)?;
+        Some(remote_stats(ComponentId::new(id.stream, remote.component)?, remote, address))
     }
 
     /// The pairs that failed, and why.
@@ -137,8 +135,8 @@ impl Agent {
         let failed = self.session.pairs.iter().filter_map(|(_, pair)| match pair.state {
             PairState::Failed(reason) => Some(FailedPair {
                 component: pair.component,
-                local: self.core.local.base(pair.base)?.address,
-                remote: self.session.remote(pair.remote)?.address,
+                local: self.core.local.shown_base(pair.base)?,
+                remote: self.session.shown(pair.remote, &self.core.local)?,
                 reason,
             }),
             PairState::Frozen
@@ -148,16 +146,4 @@ impl Agent {
         });
         failed.collect()
     }
-}
-
-fn local_stats(core: &Core, id: LocalId) -> Option<CandidateStats> {
-    let candidate = core.local.candidate(id)?;
-    let base = core.local.base(candidate.base)?;
-    Some(CandidateStats {
-        component: base.component,
-        kind: candidate.kind,
-        address: candidate.address,
-        related: (candidate.address != base.address).then_some(base.address),
-        priority: candidate.priority,
-    })
 }

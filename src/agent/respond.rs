@@ -351,7 +351,13 @@ impl Session {
         remote: RemoteId,
         core: &mut Core,
     ) -> Option<PairId> {
-        core.local.base(request.base).filter(|base| base.usable)?.candidate?;
+        let base = core.local.base(request.base).filter(|base| base.usable)?;
+        base.candidate?;
+        // What a name stands for is no peer of a relay, though it found its way there.
+        // [mdns-ice-candidates-3.3.2-1]
+        if base.relayed && self.is_kept_from_relay(request.base, remote, &core.local) {
+            return None;
+        }
         if !self.make_room(request.component, None, core) {
             return None;
         }

@@ -154,7 +154,7 @@ impl Agent {
                     continue;
                 }
                 // One that cannot be used is no reason to refuse the others.
-                match remote.add(stream, candidate, &config, foundations) {
+                match remote.add(stream, candidate, None, &config, foundations) {
                     Ok(super::Added::New(id)) => added.push(id),
                     Ok(super::Added::Relabelled(id)) => relabelled.push(id),
                     Ok(super::Added::Duplicate) | Err(_) => {}

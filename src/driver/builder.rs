@@ -253,6 +253,18 @@ impl NodeBuilder {
         self
     }
 
+    /// Signals host candidates by random names in the place of their addresses, and answers for
+    /// these by multicast DNS on the link of each address, while a connection lives: peers on the
+    /// same link connect, and others learn no address of this machine.
+    /// [`HostAddresses::Named`](crate::config::HostAddresses::Named) says what else is hidden.
+    /// Default off: names of peers are resolved all the same.
+    #[cfg(feature = "mdns")]
+    #[must_use]
+    pub fn hide_host_addresses(mut self) -> Self {
+        self.options.agent.host_addresses = crate::config::HostAddresses::Named;
+        self
+    }
+
     /// Changes what the agents of this node start from.
     #[must_use]
     pub fn agent(mut self, change: impl FnOnce(&mut AgentConfig)) -> Self {
@@ -295,6 +307,11 @@ impl NodeBuilder {
         let unresolved = core.add_servers(self.servers, places);
         let shared = Arc::new(Shared::new(core, runtime.clone(), self.options));
         let (running, ended) = watch::channel(());
+        let running = Arc::new(running);
+        #[cfg(feature = "mdns")]
+        {
+            shared.lock().mdns = super::mdns::Mdns::new(&running);
+        }
         drop(runtime.spawn(Driver::new(Arc::clone(&shared), running)));
         let options = &shared.options;
         if options.follow && options.addresses.is_empty() {

@@ -30,9 +30,11 @@ impl Core {
                 member.tell(&candidate);
                 member.negotiation.found(stream, candidate);
                 member.link.nudge();
+                self.publish(shared, agent);
             }
             Event::GatheringComplete { agent } => {
                 self.tell_candidates(agent);
+                self.publish(shared, agent);
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.negotiation.gathered();
                 member.link.event(ConnectionEvent::GatheringComplete);
@@ -226,6 +228,7 @@ impl Core {
         }
         if let Some(member) = self.members.remove(&agent) {
             member.link.end();
+            self.unpublish(agent, member.names);
         }
         self.wake_driver();
     }

@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use netdev::interface::types::InterfaceType;
 
+#[cfg(feature = "mdns")]
+use crate::probe::mdns::{LinkId, Subnet};
+
 /// When addresses of a loopback interface are bases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LoopbackUse {
@@ -103,6 +106,48 @@ struct Found {
     temporary: bool,
     usable: bool,
     network_cost: u16,
+}
+
+/// An interface as multicast DNS sees it.
+#[cfg(feature = "mdns")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    /// An address of the node's, if it has one there.
+    pub(super) v4: Option<std::net::Ipv4Addr>,
+    /// Whether the node has an IPv6 address there.
+    pub(super) v6: bool,
+    /// All addresses of the interface.
+    pub(super) addresses: Vec<IpAddr>,
+    pub(super) subnets: Vec<Subnet>,
+}
+
+/// The interfaces that have some of these addresses; takes a few milliseconds of system calls.
+#[cfg(feature = "mdns")]
+pub(super) fn links(of: &[IpAddr]) -> Vec<Link> {
+    let mut links = Vec::new();
+    for interface in netdev::get_interfaces() {
+        let v4 = interface.ipv4.iter().map(|net| (IpAddr::from(net.addr()), net.prefix_len()));
+        let v6 = interface.ipv6.iter().map(|net| (IpAddr::from(net.addr()), net.prefix_len()));
+        let nets: Vec<_> = v4.chain(v6).collect();
+        let addresses: Vec<IpAddr> = nets.iter().map(|(ip, _)| *ip).collect();
+        let ours = || addresses.iter().filter(|ip| of.contains(ip));
+        if ours().next().is_none() {
+            continue;
+        }
+        let subnets = nets.iter().map(|(ip, len)| Subnet { address: *ip, prefix_len: *len });
+        links.push(Link {
+            id: LinkId(interface.index),
+            v4: ours().find_map(|ip| match ip {
+                IpAddr::V4(ip) => Some(*ip),
+                IpAddr::V6(_) => None,
+            }),
+            v6: ours().any(IpAddr::is_ipv6),
+            subnets: subnets.collect(),
+            addresses,
+        });
+    }
+    links
 }
 
 /// Asks the system for its addresses and chooses; takes a few milliseconds of system calls.

@@ -42,6 +42,10 @@
 //! - Addresses that the machine gets or loses become sockets that come and go while connections
 //!   live, a moment after the system tells of them, or at once on [`Node::network_changed`]. A
 //!   connection restarts where that is needed, with the old pair until there is a new one.
+//! - With the feature `mdns`, host candidates of the peer that are random names below `.local`, as
+//!   browsers have them, are resolved by multicast DNS while all else goes on; for names of our own
+//!   ([`NodeBuilder::hide_host_addresses`]) the node answers. Its sockets at port 5353 are open
+//!   while there are such names, and no other traffic depends on them.
 //! - Dropping the last handle of a connection closes its agent; dropping the last handle of a node
 //!   and its connections gives relays back to their servers, for a second at most, ends the task and
 //!   closes the sockets.
@@ -66,7 +70,11 @@ mod dtls;
 mod error;
 mod inbox;
 mod interfaces;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod negotiation;
+#[cfg(not(feature = "mdns"))]
+mod no_mdns;
 mod node;
 mod resolve;
 mod run;
@@ -122,6 +130,11 @@ pub struct DriverStats {
     pub filtered: u64,
     /// Data that arrived on a 5-tuple that no connection authenticated, or more than one: dropped.
     pub unclaimed: u64,
+    /// Packets of multicast DNS that left, over all links and families (feature `mdns`).
+    pub mdns_sent: u64,
+    /// Sockets for multicast DNS that could not be opened: names are neither resolved nor answered
+    /// for there.
+    pub mdns_failures: u64,
 }
 
 impl DriverStats {

@@ -16,6 +16,8 @@ use super::signal::Signaller;
 use super::url::ServerUrl;
 use super::watch::{NetworkChange, renew};
 use crate::config::{AgentConfig, Role};
+#[cfg(feature = "mdns")]
+use crate::config::{CandidatePolicy, Mode};
 use crate::event::{AgentState, SelectedPair};
 use crate::net::AgentId;
 use crate::signaling::Signaling;
@@ -139,6 +141,8 @@ impl Node {
                 }
                 negotiation
             };
+            #[cfg(feature = "mdns")]
+            let resolves = config.policy == CandidatePolicy::All && config.mode == Mode::Full;
             let agent = core.endpoint.add_agent(now, config);
             let options = &shared.options;
             let link = Arc::new(Link::new(agent, options.max_datagrams, options.max_octets));
@@ -151,9 +155,13 @@ impl Node {
                 mids: Vec::new(),
                 told: Vec::new(),
                 early: Vec::new(),
+                #[cfg(feature = "mdns")]
+                resolves,
+                names: Vec::new(),
             };
             core.members.insert(agent, member);
             core.tell_candidates(agent);
+            core.publish(shared, agent);
             let (running, ended) = watch::channel(());
             if core.closing {
                 core.close(agent);

@@ -29,7 +29,7 @@ pub(super) struct Driver {
     /// When it ends, once no handle is left.
     ends: Option<Instant>,
     /// Closed when the driver ended.
-    _running: watch::Sender<()>,
+    _running: Arc<watch::Sender<()>>,
 }
 
 /// How long timers and packets wait for sockets to run dry.
@@ -51,7 +51,7 @@ impl Patience {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, running: watch::Sender<()>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, running: Arc<watch::Sender<()>>) -> Self {
         let sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
         Self { shared, sleep, patience: Patience::default(), ends: None, _running: running }
     }
@@ -135,6 +135,7 @@ impl Drop for Driver {
         let mut core = self.shared.lock();
         core.closing = true;
         core.close_all();
+        core.mdns_end();
         core.sockets.clear();
         core.streams.end();
         debug!("driver ended");

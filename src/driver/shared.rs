@@ -3,7 +3,7 @@
 use core::task::{Context, Poll, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::ReadBuf;
@@ -79,6 +79,11 @@ pub(super) struct Member {
     pub(super) told: Vec<Candidate>,
     /// Candidates of the peer that came before its description.
     pub(super) early: Vec<crate::signaling::CandidateInit>,
+    /// Whether names of the peer's are of use to it.
+    #[cfg(feature = "mdns")]
+    pub(super) resolves: bool,
+    /// The names of its host candidates, which are answered for.
+    pub(super) names: Vec<(String, IpAddr)>,
 }
 
 /// A bound socket.
@@ -134,6 +139,8 @@ pub(super) struct Core {
     /// Tells that the addresses may be others now.
     pub(super) hints: Arc<Notify>,
     pub(super) filter: Option<PathFilter>,
+    #[cfg(feature = "mdns")]
+    pub(super) mdns: super::mdns::Mdns,
     driver: Option<Waker>,
     pub(super) buffer: Vec<u8>,
     /// The socket that is read first in the next turn.
@@ -165,6 +172,8 @@ impl Core {
             warned: false,
             hints: Arc::default(),
             filter,
+            #[cfg(feature = "mdns")]
+            mdns: super::mdns::Mdns::default(),
             driver: None,
             buffer: vec![0; BUFFER],
             next: 0,
@@ -312,9 +321,13 @@ impl Core {
         if self.warned || !self.stats.unclaimed.is_power_of_two() {
             return;
         }
+        // Of a peer that is known by a name the port alone is shown.
+        let is_from = |known: SocketAddr| {
+            known == from || known.ip().is_unspecified() && known.port() == from.port()
+        };
         let is_theirs = |agent: &&AgentId| {
             let pair = self.selected(**agent);
-            pair.is_some_and(|pair| (pair.base, pair.remote.address) == (local, from))
+            pair.is_some_and(|pair| pair.base == local && is_from(pair.remote.address))
         };
         if self.members.keys().filter(is_theirs).nth(1).is_some() {
             self.warned = true;

@@ -192,22 +192,27 @@ impl Core {
         // Events of the present generation first.
         self.dispatch(shared);
         let outcome = match signal {
-            Signal::Offer { sdp } => self.receive_offer(agent, &sdp).and_then(|()| {
+            Signal::Offer { sdp } => self.receive_offer(shared, agent, &sdp).and_then(|()| {
                 self.dispatch(shared);
                 let member = self.members.get_mut(&agent).ok_or(SignalRejected::TooEarly)?;
                 member.negotiation.offered();
                 member.link.nudge();
                 Ok(())
             }),
-            Signal::Answer { sdp } => self.receive_answer(agent, &sdp),
-            Signal::Candidate(init) => self.receive_candidate(agent, init),
+            Signal::Answer { sdp } => self.receive_answer(shared, agent, &sdp),
+            Signal::Candidate(init) => self.receive_candidate(shared, agent, init),
         };
         self.dispatch(shared);
         self.wake_driver();
         outcome
     }
 
-    fn receive_offer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
+    fn receive_offer(
+        &mut self,
+        shared: &Arc<Shared>,
+        agent: AgentId,
+        sdp: &str,
+    ) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
         let awaiting = self.members.get(&agent).is_some_and(|m| m.negotiation.is_awaiting());
         if awaiting {
@@ -216,15 +221,20 @@ impl Core {
                 return Err(SignalRejected::Glare);
             }
         }
-        self.describe(agent, Kind::Offer, &description)
+        self.describe(shared, agent, Kind::Offer, &description)
     }
 
-    fn receive_answer(&mut self, agent: AgentId, sdp: &str) -> Result<(), SignalRejected> {
+    fn receive_answer(
+        &mut self,
+        shared: &Arc<Shared>,
+        agent: AgentId,
+        sdp: &str,
+    ) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
         if !self.members.get(&agent).is_some_and(|member| member.negotiation.is_awaiting()) {
             return Err(SignalRejected::UnexpectedAnswer);
         }
-        self.describe(agent, Kind::Answer, &description)?;
+        self.describe(shared, agent, Kind::Answer, &description)?;
         // An answer that was not used leaves the offer open for a better one.
         if let Some(member) = self.members.get_mut(&agent) {
             member.negotiation.answered();
@@ -237,6 +247,7 @@ impl Core {
     /// stands for itself: one that is not usable is reported and holds up nothing.
     fn describe(
         &mut self,
+        shared: &Arc<Shared>,
         agent: AgentId,
         kind: Kind,
         peer: &Description,
@@ -253,8 +264,14 @@ impl Core {
             member.link.event(ConnectionEvent::RemoteCandidate(candidate.clone()));
         }
         let early = core::mem::take(&mut member.early);
+        for (stream, section) in (0..).zip(&peer.streams) {
+            let ufrag = section.credentials.as_ref().map(|credentials| &*credentials.ufrag);
+            for candidate in &section.candidates {
+                self.resolve(shared, agent, stream, ufrag, candidate);
+            }
+        }
         for init in early {
-            let Err(reason) = self.receive_candidate(agent, init) else { continue };
+            let Err(reason) = self.receive_candidate(shared, agent, init) else { continue };
             if let Some(member) = self.members.get(&agent) {
                 debug!(%reason, "early candidate not used");
                 member.link.event(ConnectionEvent::SignalRejected(reason));
@@ -265,6 +282,7 @@ impl Core {
 
     fn receive_candidate(
         &mut self,
+        shared: &Arc<Shared>,
         agent: AgentId,
         init: CandidateInit,
     ) -> Result<(), SignalRejected> {
@@ -293,9 +311,13 @@ impl Core {
         let candidate: Candidate =
             init.candidate.trim().parse().map_err(SignalRejected::CandidateLine)?;
         let ufrag = init.username_fragment.as_deref().or(candidate.ufrag());
-        handle
-            .add_remote_candidate(stream, ufrag, &candidate)
-            .map_err(SignalRejected::Candidate)?;
+        match handle.add_remote_candidate(stream, ufrag, &candidate) {
+            Ok(()) => {}
+            Err(CandidateRejected::UnresolvedName)
+                if self.resolve(shared, agent, stream, ufrag, &candidate) => {}
+            Err(reason) => return Err(SignalRejected::Candidate(reason)),
+        }
+        let Some(member) = self.members.get(&agent) else { return Ok(()) };
         member.link.event(ConnectionEvent::RemoteCandidate(candidate));
         Ok(())
     }

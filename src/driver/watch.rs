@@ -95,6 +95,7 @@ pub(super) async fn renew(shared: &Arc<Shared>) -> NetworkChange {
     if !change.is_empty() {
         let (added, removed) = (change.added.len(), change.removed.len());
         info!(added, removed, "the addresses changed");
+        core.mdns_follow();
         core.dispatch(shared);
         core.wake_driver();
     }

@@ -1,7 +1,7 @@
 //! What an application holds of an endpoint for a moment: an agent, or a route.
 
 use core::ops::Range;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::agent::{Agent as Core, CandidateRejected, DescriptionRejected, Path};
 use crate::candidate::Candidate;
@@ -61,6 +61,14 @@ impl<'a> Agent<'a> {
         self.0.failures()
     }
 
+    /// Returns the names that host candidates of this agent are signalled by, and the address that
+    /// each stands for; none unless
+    /// [`HostAddresses::Named`](crate::config::HostAddresses::Named) is configured. Who drives the
+    /// endpoint answers for them on the link of the address: they change only with the sockets.
+    pub fn host_names(&self) -> impl Iterator<Item = (&'a str, IpAddr)> {
+        self.0.host_names()
+    }
+
     /// Returns whether further local candidates may turn up.
     #[must_use]
     pub fn is_gathering(&self) -> bool {
@@ -114,6 +122,29 @@ impl<'a> AgentMut<'a> {
     ) -> Result<(), CandidateRejected> {
         let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
             agent.add_remote_candidate(cx, stream, ufrag, candidate)
+        });
+        outcome.unwrap_or(Err(CandidateRejected::UnknownGeneration))
+    }
+
+    /// Adds a remote candidate whose address is a name, with the IP address that this was resolved
+    /// to: what is to follow [`CandidateRejected::UnresolvedName`], even after the end of
+    /// candidates. The address is shown nowhere, and no relay of ours is paired with it, so that no
+    /// TURN server learns of it. [mdns-ice-candidates-3.2.1-p1] [mdns-ice-candidates-3.3.2-1]
+    ///
+    /// # Errors
+    ///
+    /// [`CandidateRejected`] says why it was not taken; [`CandidateRejected::UnresolvedName`] is
+    /// one whose address is no name that
+    /// [`CandidateAddress::mdns_name`](crate::candidate::CandidateAddress::mdns_name) knows.
+    pub fn add_resolved_candidate(
+        &mut self,
+        stream: u16,
+        ufrag: Option<&str>,
+        candidate: &Candidate,
+        ip: IpAddr,
+    ) -> Result<(), CandidateRejected> {
+        let outcome = self.endpoint.with_agent(self.id.index as usize, |agent, cx, _| {
+            agent.add_resolved_candidate(cx, stream, ufrag, candidate, ip)
         });
         outcome.unwrap_or(Err(CandidateRejected::UnknownGeneration))
     }

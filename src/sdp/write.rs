@@ -186,7 +186,8 @@ pub(super) fn is_word(text: &str) -> bool {
 
 /// Returns the address of the default candidate: the one most likely to work without ICE, a
 /// relayed one before a reflexive one before a host one. It is of UDP, as the `m=` lines are, and
-/// of the first component. [rfc8839-4.3.2-6] [rfc6544-4.3-1] [rfc6544-4.3-2]
+/// of the first component; a name is none. [mdns-ice-candidates-3.1.2.4-2]
+/// [mdns-ice-candidates-3.1.2.4-3] [rfc8839-4.3.2-6] [rfc6544-4.3-1] [rfc6544-4.3-2]
 fn default_candidate(candidates: &[Candidate]) -> Option<SocketAddr> {
     candidates
         .iter()

@@ -44,10 +44,7 @@ replays! {
     a_fragment_survives: sdpfrag,
     an_endpoint_comes_to_rest_whatever_comes: endpoint_input,
     a_turn_client_comes_to_rest_whatever_comes: turn_client,
-}
-
-#[cfg(feature = "serde")]
-replays! {
+    multicast_dns_comes_to_rest_whatever_comes: mdns,
     a_signal_survives: signal_json,
     the_lines_of_a_stream_are_the_same_however_it_is_split: signal_lines,
 }

@@ -12,11 +12,12 @@ mod agreement;
 mod backup;
 mod demux;
 mod framing;
-#[cfg(feature = "serde")]
+#[cfg(all(feature = "mdns", feature = "serde"))]
 mod fuzz_seeds;
 mod harness;
 mod lite;
 mod long_life;
+mod mdns_names;
 mod relay;
 mod relay_servers;
 mod rfc5769;

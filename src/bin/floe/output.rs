@@ -141,13 +141,25 @@ pub(crate) fn candidate_json(candidate: &Candidate) -> Value {
 }
 
 fn end_json(candidate: CandidateKind, address: SocketAddr, priority: u32) -> Value {
+    named_end_json(candidate, &address.ip().to_string(), address.port(), priority)
+}
+
+fn named_end_json(candidate: CandidateKind, address: &str, port: u16, priority: u32) -> Value {
     json!({
         "type": kind(candidate),
         "protocol": "udp",
-        "address": address.ip().to_string(),
-        "port": address.port(),
+        "address": address,
+        "port": port,
         "priority": priority,
     })
+}
+
+/// A candidate by its name, if that is what it is signalled by.
+fn candidate_end_json(end: &CandidateStats) -> Value {
+    match &end.name {
+        Some(name) => named_end_json(end.kind, name, end.address.port(), end.priority),
+        None => end_json(end.kind, end.address, end.priority),
+    }
 }
 
 /// The `selected` object of the contract of `floe peer`.
@@ -163,7 +175,7 @@ pub(crate) fn selected_json(pair: &SelectedPair) -> Value {
 
 /// A pair for programs.
 pub(crate) fn pair_json(pair: &PairStats) -> Value {
-    let end = |end: &CandidateStats| end_json(end.kind, end.address, end.priority);
+    let end = candidate_end_json;
     let counters = &pair.counters;
     json!({
         "type": "pair",
@@ -188,9 +200,8 @@ pub(crate) fn pair_json(pair: &PairStats) -> Value {
 
 /// The `stats` object of the contract of `floe peer`.
 pub(crate) fn stats_json(stats: &AgentStats, now: AgentState, dropped: u64) -> Value {
-    let ends = |ends: &[CandidateStats]| -> Vec<Value> {
-        ends.iter().map(|end| end_json(end.kind, end.address, end.priority)).collect()
-    };
+    let ends =
+        |ends: &[CandidateStats]| -> Vec<Value> { ends.iter().map(candidate_end_json).collect() };
     json!({
         "type": "stats",
         "state": state(now),

@@ -178,7 +178,7 @@ impl Inner {
             let first = generations == 1 && stats.selected_changes <= 1;
             h.guard.counts.agree(*id, &credentials.ufrag, first, &sums);
             for pair in &stats.pairs {
-                let (local, remote) = (pair.local, pair.remote);
+                let (local, remote) = (&pair.local, &pair.remote);
                 let what = || format!("I-7: {} of {local:?} and {remote:?}", pair.priority);
                 assert!(has_its_priority(pair, &stats, agent.role()), "{}", what());
             }
