@@ -40,7 +40,7 @@ const options = {
 }[kind];
 const browser = await puppeteer.launch({ ...options, headless: true, userDataDir: profile });
 const finish = async (code) => {
-  await Promise.race([browser.close().catch(() => {}), new Promise((done) => setTimeout(done, 5000))]);
+  // A farewell takes some browsers seconds, and there is nothing to save.
   browser.process()?.kill("SIGKILL");
   fs.rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   process.exit(code);
@@ -89,14 +89,18 @@ const orders = {
     await page.screenshot({ path: file });
     tell({ looked: file });
   },
-  stats: async () => tell({ stats: await page.evaluate(async () => {
+  stats: async () => {
+    // Browsers keep an answer for a moment.
+    await new Promise((done) => setTimeout(done, 200));
+    tell({ stats: await page.evaluate(async () => {
     const all = [...(await call.pc.getStats()).values()];
     const by = (id) => all.find((one) => one.id === id);
     const chosen = all.find((one) => one.type === "transport")?.selectedCandidatePairId;
     const pair = all.find((one) => one.type === "candidate-pair" && (chosen ? one.id === chosen : one.selected));
     const end = (one) => one && { type: one.candidateType, address: one.address ?? one.ip ?? null, port: one.port };
     return pair ? { local: end(by(pair.localCandidateId)), remote: end(by(pair.remoteCandidateId)), rtt: pair.currentRoundTripTime, state: call.pc.iceConnectionState, sdp: call.pc.localDescription.sdp } : null;
-  }) }),
+    }) });
+  },
   // Ends without a farewell, as when the power goes.
   crash: () => { browser.process()?.kill("SIGKILL"); setTimeout(() => finish(0), 60000); },
   quit: () => finish(0),

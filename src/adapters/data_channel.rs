@@ -21,7 +21,7 @@
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let ours = DataChannel::new(Fingerprint::sha256(digest));
 //! let (signaling, mut agreements) = DataChannelSignaling::new(signaling, ours);
-//! let connection = Node::bind().await?.connect(signaling).await?;
+//! let connection = Node::builder().bind().await?.connect(signaling).await?;
 //! let agreed = agreements.next().await.ok_or("the peer is gone")?;
 //! match agreed.role {
 //!     DtlsRole::Client => { /* begin the handshake over `connection` */ }

@@ -125,7 +125,7 @@ pub enum RoomEvent {
 /// use floe::signaling::rooms::Side;
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let node = Node::bind().await?;
+/// let node = Node::builder().bind().await?;
 /// let mut room = Room::join("ws://127.0.0.1:8080/room/lobby").await?;
 /// while let Some(event) = room.next().await {
 ///     let RoomEvent::Peer { side, signaling } = event else { continue };

@@ -223,26 +223,32 @@ impl Stage {
         Ok(())
     }
 
-    /// Compares the pairs that both say is selected.
+    /// Waits until both say that the same pair is selected: the browser counts a moment later.
     fn compare(&mut self) -> Result<String, String> {
-        self.browser.tell("stats")?;
-        let stats = |said: &Value| said["stats"]["local"].is_object();
-        let (_, said) = self.browser.until("its statistics", SOON, stats)?;
-        let theirs = &said["stats"];
         // Data may flow before a pair is nominated.
         if self.floe.first(is("type", "selected")).is_none() {
             self.floe.until("a pair", SOON, is("type", "selected"))?;
         }
-        let selected = self.floe.said.iter().rev().find(|(_, said)| said["type"] == "selected");
-        let ours = selected.map(|(_, said)| said.clone()).ok_or("floe selected nothing")?;
-        let same = ours["local"]["port"] == theirs["remote"]["port"]
-            && ours["remote"]["port"] == theirs["local"]["port"]
-            && ours["local"]["address"] == theirs["remote"]["address"];
-        if !same {
-            return Err(format!("floe has {ours}, the browser {theirs:.400}"));
+        let end = Instant::now() + SOON;
+        loop {
+            self.browser.tell("stats")?;
+            let stats = |said: &Value| said["stats"]["local"].is_object();
+            let (_, said) = self.browser.until("its statistics", SOON, stats)?;
+            let theirs = &said["stats"];
+            self.floe.hear();
+            let selected = self.floe.said.iter().rev().find(|(_, said)| said["type"] == "selected");
+            let ours = selected.map(|(_, said)| said.clone()).unwrap_or_default();
+            let same = ours["local"]["port"] == theirs["remote"]["port"]
+                && ours["remote"]["port"] == theirs["local"]["port"]
+                && ours["local"]["address"] == theirs["remote"]["address"];
+            if same {
+                let kind = |end: &str| ours[end]["type"].as_str().unwrap_or("?").to_owned();
+                return Ok(format!("{} – {}", kind("local"), kind("remote")));
+            }
+            if Instant::now() > end {
+                return Err(format!("floe has {ours}, the browser {theirs:.400}"));
+            }
         }
-        let kind = |pair: &Value, end: &str| pair[end]["type"].as_str().unwrap_or("?").to_owned();
-        Ok(format!("{} – {}", kind(&ours, "local"), kind(&ours, "remote")))
     }
 }
 

@@ -69,6 +69,11 @@ impl Talker {
         }
     }
 
+    /// Takes note of what it has said so far.
+    pub fn hear(&mut self) {
+        self.said.extend(self.lines.try_iter());
+    }
+
     /// When it first said something that `wanted` accepts.
     pub fn first(&self, wanted: impl Fn(&Value) -> bool) -> Option<Instant> {
         self.said.iter().find(|(_, said)| wanted(said)).map(|(at, _)| *at)
@@ -88,9 +93,10 @@ impl Talker {
 
 impl Drop for Talker {
     fn drop(&mut self) {
-        // The order to end, for a browser has processes of its own.
-        let _ = self.tell(if self.name == "floe" { "/quit" } else { "quit" });
-        let end = Instant::now() + Duration::from_secs(8);
+        // A browser has processes of its own to end; the others are ended.
+        let limit = if self.name == "browser" { Duration::from_secs(8) } else { Duration::ZERO };
+        let _ = self.tell("quit");
+        let end = Instant::now() + limit;
         while Instant::now() < end {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return;
