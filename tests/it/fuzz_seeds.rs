@@ -46,5 +46,7 @@ replays! {
     a_turn_client_comes_to_rest_whatever_comes: turn_client,
     multicast_dns_comes_to_rest_whatever_comes: mdns,
     a_signal_survives: signal_json,
+    two_in_a_room_hear_each_other_whatever_strangers_do: rooms,
+    a_body_is_read_or_refused: bodies,
     the_lines_of_a_stream_are_the_same_however_it_is_split: signal_lines,
 }

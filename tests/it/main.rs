@@ -12,7 +12,7 @@ mod agreement;
 mod backup;
 mod demux;
 mod framing;
-#[cfg(all(feature = "mdns", feature = "serde"))]
+#[cfg(all(feature = "mdns", feature = "sdp", feature = "serde"))]
 mod fuzz_seeds;
 mod harness;
 mod lite;
