@@ -178,7 +178,7 @@ pub fn bodies(data: &[u8]) {
     let mut cx = Context::from_waker(Waker::noop());
     let ours = DataChannel::new(Fingerprint::sha256([1; 32]));
     let (inside, mut outside) = memory::pair(4);
-    let (mut signaling, _agreements) = DataChannelSignaling::new(inside, ours.clone());
+    let (mut signaling, _agreements) = DataChannelSignaling::new(inside, ours);
     let mut say = Some(Signal::Offer { sdp: sdp.into() });
     assert!(outside.poll_send(&mut cx, &mut say).is_ready());
     let Poll::Ready(Some(Ok(Signal::Offer { sdp: reduced }))) = signaling.poll_recv(&mut cx) else {

@@ -105,9 +105,11 @@ const orders = {
   crash: () => { browser.process()?.kill("SIGKILL"); setTimeout(() => finish(0), 60000); },
   quit: () => finish(0),
 };
+// One after the other: each has a mouse to move.
+let queue = Promise.resolve();
 const input = readline.createInterface({ input: process.stdin });
-input.on("line", async (line) => {
+input.on("line", (line) => {
   const [order, ...rest] = line.split(" ");
-  try { await orders[order](rest.join(" ")); } catch (error) { tell({ error: error.message }); }
+  queue = queue.then(() => orders[order](rest.join(" "))).catch((error) => tell({ error: error.message }));
 });
 input.on("close", () => finish(0));

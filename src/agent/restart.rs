@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 use super::local::moved;
 use super::remote::RemoteStream;
-use super::session::Session;
+use super::session::{Component, Session};
 use super::streams::is_refused;
 use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragChange};
 
@@ -218,6 +218,9 @@ impl Agent {
         let mut session = Session::new(&self.core, &credentials, cx.now);
         session.keep_streams_of(&self.session, &mut self.core);
         let mut old = core::mem::replace(&mut self.session, session);
+        if self.previous.is_none() {
+            old.select_in_use(&self.core, cx.now);
+        }
         old.retire(&mut self.core);
         self.session.next_check = old.next_check;
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
@@ -269,6 +272,19 @@ impl Agent {
 }
 
 impl Session {
+    /// What data went over before anything was selected it goes over until the next generation has
+    /// a way. [rfc8445-9-p1]
+    fn select_in_use(&mut self, core: &super::Core, now: Instant) {
+        let in_use = |component: &Component| {
+            let free = component.selected.is_none() && self.may_choose(component);
+            free.then(|| self.best_valid(component.id, core, now))?.map(|(pair, _)| pair)
+        };
+        let in_use: Vec<_> = self.components.iter().map(in_use).collect();
+        for (component, pair) in self.components.iter_mut().zip(in_use) {
+            component.selected = component.selected.or(pair);
+        }
+    }
+
     /// Forgets local candidates that no generation has any more.
     pub(super) fn compact_local(&mut self, core: &mut super::Core) {
         let pairs = &self.pairs;

@@ -27,6 +27,8 @@ pub(super) struct Negotiation {
     /// The description that is due.
     due: Option<Kind>,
     awaiting_answer: bool,
+    /// Who made the first offer that was answered: whether it was us.
+    offered_first: Option<bool>,
     /// Whether all candidates of this generation are known.
     gathered: bool,
     /// Whether a description of this generation went out; what is found later is trickled.
@@ -46,6 +48,7 @@ impl Negotiation {
             trickle,
             due: None,
             awaiting_answer: false,
+            offered_first: None,
             gathered: false,
             described: false,
             candidates: VecDeque::new(),
@@ -63,11 +66,20 @@ impl Negotiation {
     pub(super) fn offered(&mut self) {
         self.due = Some(Kind::Answer);
         self.awaiting_answer = false;
+        self.offered_first.get_or_insert(false);
     }
 
     /// The peer's answer was applied: the exchange is over.
     pub(super) fn answered(&mut self) {
         self.awaiting_answer = false;
+        self.offered_first.get_or_insert(true);
+    }
+
+    /// Who yields when both sides offer at once: whoever answered the first offer, as in pages
+    /// that negotiate perfectly; while there is none, the one whose ufrag is the lesser. Both sides
+    /// know all of it, so both come to the same verdict.
+    pub(super) fn yields_to(&self, ours: Option<&str>, theirs: Option<&str>) -> bool {
+        self.offered_first.map_or(ours <= theirs, |ours| !ours)
     }
 
     /// Whether an offer of ours went out and was not answered yet.
@@ -162,12 +174,6 @@ impl Negotiation {
     }
 }
 
-/// Who yields when both sides offer at once: the one whose ufrag is the lesser. Both sides know
-/// both ufrags, so both come to the same verdict.
-pub(super) fn yields_to(ours: Option<&str>, theirs: Option<&str>) -> bool {
-    ours <= theirs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,8 +248,21 @@ mod tests {
 
     #[test]
     fn of_two_offers_at_once_exactly_one_side_yields() {
-        assert!(yields_to(Some("aaaa"), Some("bbbb")));
-        assert!(!yields_to(Some("bbbb"), Some("aaaa")));
-        assert!(yields_to(None, Some("aaaa")));
+        let mut ours = Negotiation::new(Trickle::Full);
+        assert!(ours.yields_to(Some("aaaa"), Some("bbbb")));
+        assert!(!ours.yields_to(Some("bbbb"), Some("aaaa")));
+        assert!(ours.yields_to(None, Some("aaaa")));
+        let mut theirs = Negotiation::new(Trickle::Full);
+        ours.answered();
+        theirs.offered();
+        for (one, other) in [("aaaa", "bbbb"), ("bbbb", "aaaa")] {
+            assert!(!ours.yields_to(Some(one), Some(other)));
+            assert!(theirs.yields_to(Some(one), Some(other)));
+        }
+        // Later exchanges change nothing.
+        ours.offered();
+        theirs.answered();
+        assert!(!ours.yields_to(Some("aaaa"), Some("bbbb")));
+        assert!(theirs.yields_to(Some("bbbb"), Some("aaaa")));
     }
 }

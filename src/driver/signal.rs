@@ -11,7 +11,7 @@ use tracing::debug;
 use super::ConnectionEvent;
 use super::connection::Link;
 use super::error::SignalRejected;
-use super::negotiation::{Kind, Next, yields_to};
+use super::negotiation::{Kind, Negotiation, Next};
 use super::shared::{Core, Member, Shared};
 use crate::CandidateRejected;
 use crate::candidate::Candidate;
@@ -214,12 +214,12 @@ impl Core {
         sdp: &str,
     ) -> Result<(), SignalRejected> {
         let description = Description::parse(sdp).map_err(SignalRejected::Sdp)?;
-        let awaiting = self.members.get(&agent).is_some_and(|m| m.negotiation.is_awaiting());
-        if awaiting {
-            let ours = self.endpoint.agent(agent).map(|agent| agent.local_description());
-            if !yields_to(ours.as_ref().and_then(ufrag), ufrag(&description)) {
-                return Err(SignalRejected::Glare);
-            }
+        let ours = self.endpoint.agent(agent).map(|agent| agent.local_description());
+        let ours = ours.as_ref().and_then(ufrag);
+        let negotiation = self.members.get(&agent).map(|member| &member.negotiation);
+        let stands = |known: &&Negotiation| !known.yields_to(ours, ufrag(&description));
+        if negotiation.filter(|known| known.is_awaiting()).filter(stands).is_some() {
+            return Err(SignalRejected::Glare);
         }
         self.describe(shared, agent, Kind::Offer, &description)
     }

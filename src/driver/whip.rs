@@ -194,12 +194,19 @@ impl Keeper {
         let Some(memory) = &mut self.memory else { return Poll::Pending };
         while let Some(signal) = self.inbox.pop_front() {
             let mut signal = Some(signal);
-            let sent = memory.poll_send(cx, &mut signal);
-            if let Some(signal) = signal {
-                self.inbox.push_front(signal);
-            }
-            if sent.is_pending() {
-                break;
+            match memory.poll_send(cx, &mut signal) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    // The application is gone, and tells so on its own way.
+                    self.memory = None;
+                    self.inbox.clear();
+                    return Poll::Pending;
+                }
+                Poll::Pending => {
+                    self.inbox.extend(signal);
+                    self.inbox.rotate_right(1);
+                    break;
+                }
             }
         }
         match memory.poll_recv(cx) {

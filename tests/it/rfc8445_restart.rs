@@ -56,6 +56,28 @@ fn a_restart_is_followed_with_new_credentials_and_the_same_roles() {
     assert!(!told.contains(&Event::RestartedByPeer { agent: right.agent }));
 }
 
+/// Data may flow before a pair is selected, and goes on over that pair. [rfc8445-9-p1]
+#[test]
+fn a_restart_before_a_pair_is_selected_keeps_the_one_that_works() {
+    let mut world = World::new();
+    let (left, right) = world.pair_of_parties();
+    world.exchange(left, right);
+    world.reach(right, AgentState::Connected, ms(1_000));
+    world.reach(left, AgentState::Connected, ms(1_000));
+    for (party, peer) in [(left, right), (right, left)] {
+        world.send_data(party, b"\x80before").unwrap();
+        world.run_for(ms(20));
+        assert_eq!(datagrams(&world, peer), 1);
+    }
+    world.restart(left);
+    for count in 2..=20 {
+        world.send_data(left, b"\x80left").unwrap();
+        world.send_data(right, b"\x80right").unwrap();
+        world.run_for(ms(20));
+        assert_eq!((datagrams(&world, right), datagrams(&world, left)), (count, count));
+    }
+}
+
 /// [rfc8445-9-p1] [rfc7675-5.1-10] [rfc8839-4.4.3.1.1-1]
 #[test]
 fn data_and_consent_go_on_over_the_old_pair_until_the_answer_comes() {

@@ -2,7 +2,7 @@
 //! talks both ways, agrees on the pair, and goes on over a restart from each side. Prints a table;
 //! fails if a cell does.
 //!
-//!     cargo run -p browsers -- path/to/floe [--write README.md] [chromium|firefox]
+//!     cargo run -p browsers -- path/to/floe [--write README.md] [what the names of rows have, such as chromium]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ const START: Duration = Duration::from_secs(60);
 /// How long anything else may take.
 const SOON: Duration = Duration::from_secs(20);
 /// Consent ends after 30 s; the look at it takes a while. [RFC 7675]
-const CONSENT: Duration = Duration::from_secs(40);
+const CONSENT: Duration = Duration::from_secs(35);
 /// Where the table stands in the document.
 const MARKS: [&str; 2] = ["<!-- browsers: begin -->\n", "<!-- browsers: end -->\n"];
 
@@ -68,10 +68,11 @@ fn main() -> ExitCode {
         }
     }
     let browsers = ["chromium", "firefox"];
-    let wanted = |name: &&str| only.as_deref().is_none_or(|only| only == *name);
-    let (mut rows, mut failed) = (Vec::new(), 0);
-    for browser in browsers.into_iter().filter(wanted) {
-        for cell in cells(browser) {
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
+    let (mut rows, mut failed, mut played) = (Vec::new(), 0, 0);
+    for browser in browsers {
+        for cell in cells(browser).into_iter().filter(|cell| wanted(&cell.name())) {
+            played += 1;
             eprint!("{} ... ", cell.name());
             match play(&floe, cell) {
                 Ok(row) => {
@@ -84,11 +85,21 @@ fn main() -> ExitCode {
                 }
             }
         }
-        let scenes: [(&str, Scene); 3] =
-            [("reload", reload), ("floe killed", floe_killed), ("browser killed", browser_killed)];
-        for (name, scene) in scenes {
-            eprint!("{browser}, {name} ... ");
-            let cell = Cell { browser, offers: Offers::Floe, options: &[], mdns: true };
+        let scenes: [(&str, Offers, Scene); 5] = [
+            ("both restart at once, floe offered first", Offers::Floe, restart_at_once),
+            ("both restart at once, the browser offered first", Offers::Browser, restart_at_once),
+            ("reload", Offers::Floe, reload),
+            ("floe killed", Offers::Floe, floe_killed),
+            ("browser killed", Offers::Floe, browser_killed),
+        ];
+        for (name, offers, scene) in scenes {
+            let name = format!("{browser}, {name}");
+            if !wanted(&name) {
+                continue;
+            }
+            played += 1;
+            eprint!("{name} ... ");
+            let cell = Cell { browser, offers, options: &[], mdns: true };
             match scene(&floe, cell) {
                 Ok(took) => eprintln!("{:.1} s", took.as_secs_f64()),
                 Err(error) => {
@@ -97,6 +108,10 @@ fn main() -> ExitCode {
                 }
             }
         }
+    }
+    if played == 0 {
+        eprintln!("browsers: no row has such a name");
+        return ExitCode::FAILURE;
     }
     let table = table(&rows);
     println!("{table}");
@@ -214,6 +229,18 @@ impl Stage {
 
     /// Says something in both directions.
     fn talk(&mut self, text: &str) -> Result<(), String> {
+        let talked = self.say(text);
+        talked.map_err(|error| format!("{error}  and there was said:\n{}", self.last()))
+    }
+
+    /// What both said last.
+    fn last(&mut self) -> String {
+        self.floe.hear();
+        self.browser.hear();
+        format!("{}{}", self.floe.last(), self.browser.last())
+    }
+
+    fn say(&mut self, text: &str) -> Result<(), String> {
         self.floe.tell(&format!("{text} from floe"))?;
         self.browser.tell(&format!("say {text} from the browser"))?;
         let wanted = format!("{text} from the browser");
@@ -276,6 +303,24 @@ fn play(floe: &Path, cell: Cell) -> Result<Row, String> {
     })
 }
 
+/// Both ask for a restart before they hear of the other's, again and again: the channel goes on.
+fn restart_at_once(floe: &Path, cell: Cell) -> Result<Duration, String> {
+    let floe = floe.to_owned();
+    on_a_host(move || {
+        let mut stage = Stage::enter(&floe, cell)?;
+        stage.talk("before")?;
+        let began = Instant::now();
+        for round in 0..5 {
+            stage.browser.tell("restart")?;
+            stage.floe.tell("/restart")?;
+            stage.floe.until("a new pair", SOON, is("type", "selected"))?;
+            stage.talk(&format!("after restart {round}"))?;
+        }
+        stage.compare()?;
+        Ok(began.elapsed())
+    })
+}
+
 /// The page is loaded anew: both find each other again.
 fn reload(floe: &Path, cell: Cell) -> Result<Duration, String> {
     let floe = floe.to_owned();
@@ -312,9 +357,7 @@ fn browser_killed(floe: &Path, cell: Cell) -> Result<Duration, String> {
         stage.talk("before")?;
         let began = Instant::now();
         stage.browser.tell("crash")?;
-        stage.floe.until("disconnected", CONSENT, |said| {
-            said["state"] == "disconnected" || said["type"] == "left"
-        })?;
+        stage.floe.until("disconnected", CONSENT, is("state", "disconnected"))?;
         Ok(began.elapsed())
     })
 }

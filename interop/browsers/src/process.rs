@@ -85,7 +85,8 @@ impl Talker {
         let _ = self.child.wait();
     }
 
-    fn last(&self) -> String {
+    /// What it said last, a line each.
+    pub fn last(&self) -> String {
         let last = self.said.iter().rev().take(12).rev();
         last.map(|(_, said)| format!("    {said:.300}\n")).collect()
     }

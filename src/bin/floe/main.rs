@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.sentence.is_empty() {
-                eprintln!("floe: {}", failure.sentence);
+                eprintln!("floe: {}", output::printable(&failure.sentence));
             }
             ExitCode::from(failure.code)
         }

@@ -62,9 +62,25 @@ impl Output {
             }
             self.object(&object);
         } else {
+            let detail = printable(detail);
             self.line(format!("{ms:>9.1} ms  {who:<6} {what:<11} {detail}").trim_end());
         }
     }
+}
+
+/// A text of others without what a terminal would obey, and as one line.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' => ' ',
+        // What turns the order of letters around.
+        '\u{061c}'
+        | '\u{200e}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() && c != '\t' => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A duration in milliseconds, to the microsecond.
@@ -223,5 +239,15 @@ pub(crate) async fn within<F: Future>(limit: Duration, what: &str, work: F) -> O
             Err(_) if began.elapsed() >= limit => return None,
             Err(_) => eprintln!("floe: {what} ... {} s", began.elapsed().as_secs()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_commands_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{202e}d\te"), "a\u{fffd}[2Jb c\u{fffd}d\te");
     }
 }

@@ -233,6 +233,7 @@ impl Responder {
         let link = self.names.iter().find(|known| is_due(known))?.link;
         let mut writer = Writer::response(buf, 0)?;
         let mut full = false;
+        let mut told = Vec::new();
         self.names.retain_mut(|known| {
             if known.link != link || !is_due(known) || full {
                 return true;
@@ -243,13 +244,17 @@ impl Responder {
                 return true;
             }
             if !known.leaving {
-                writer.nothing_else(&known.name, known.ip, ttl, true);
+                told.push((known.name.clone(), known.ip));
             }
             known.sent = Some(now);
             known.announcements = known.announcements.saturating_sub(1);
             known.due = (known.announcements > 0).then(|| now + REST);
             !known.leaving
         });
+        // A section ends where the next one begins. [RFC 1035 §4.1]
+        for (name, ip) in told {
+            writer.nothing_else(&name, ip, seconds(TTL), true);
+        }
         (!writer.is_empty())
             .then(|| Packet { to: Destination::Link(link), range: 0..writer.finish() })
     }

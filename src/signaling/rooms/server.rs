@@ -9,6 +9,7 @@ use crate::time::{Instant, earlier};
 use super::log::Log;
 use super::message::{Claim, FromMember, FromServer};
 use super::{Refusal, Side, is_name, is_secret};
+use crate::signaling::{MAX_SIGNAL, SignalError};
 
 /// What a server allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +170,13 @@ impl Rooms {
         let outcome = match FromMember::read(text) {
             Ok(FromMember::Join { member, claim }) if !joined => self.join(now, id, member, claim),
             Ok(_) | Err(_) if !joined => Err(Refusal::NotJoined),
-            Ok(FromMember::Signal(signal)) => self.pass_on(now, id, signal.to_json()),
+            Ok(FromMember::Signal(signal)) => match signal.to_json() {
+                // Written anew it may be longer than it was.
+                text if text.len() > MAX_SIGNAL => {
+                    Err(Refusal::Message(SignalError::TooLong { max: MAX_SIGNAL }))
+                }
+                text => self.pass_on(now, id, text),
+            },
             Ok(FromMember::Leave) => {
                 self.leave(id);
                 Ok(())

@@ -294,8 +294,6 @@ pub struct Client {
     endpoint: Uri,
     state: State,
     local: Option<Local>,
-    /// Who may be told the token where the endpoint sent us.
-    token_goes_along: bool,
     restart_due: bool,
     closing: bool,
     in_flight: Option<InFlight>,
@@ -347,7 +345,6 @@ impl Client {
             endpoint,
             state: State::New,
             local: None,
-            token_goes_along: true,
             restart_due: false,
             closing: false,
             in_flight: None,
@@ -587,10 +584,19 @@ impl Client {
             ) => return None,
         };
         let mut builder = builder.uri(url.clone());
-        if let Some(token) = self.token.as_ref().filter(|_| self.token_goes_along) {
+        if let Some(token) = self.token.as_ref().filter(|_| self.may_have_token(url)) {
             builder = builder.header(AUTHORIZATION, token);
         }
         builder.body(body.into_bytes()).ok()
+    }
+
+    /// Whether the token may go to this URL, wherever it came from: a redirect, or the place of the
+    /// session.
+    fn may_have_token(&self, url: &Uri) -> bool {
+        let origin = url::origin(url);
+        let trusted = self.config.token_origins.iter().filter_map(|trusted| url::parse(trusted));
+        origin == url::origin(&self.endpoint)
+            || trusted.map(|trusted| url::origin(&trusted)).any(|trusted| trusted == origin)
     }
 
     fn answered(&mut self, now: Instant, request: &InFlight, response: &Response) {
@@ -683,11 +689,6 @@ impl Client {
             return self.fail(ClientError::Redirect);
         };
         *redirects += 1;
-        let origin = url::origin(&target);
-        let trusted = &self.config.token_origins;
-        let is_trusted = trusted.iter().filter_map(|trusted| url::parse(trusted));
-        self.token_goes_along = origin == url::origin(&self.endpoint)
-            || is_trusted.map(|trusted| url::origin(&trusted)).any(|trusted| trusted == origin);
         *base = target;
         if self.closing {
             self.end();

@@ -87,8 +87,8 @@ impl fmt::Display for Ended {
         f.write_str(match self {
             Self::Peer => "the peer closed the channel",
             Self::Certificate => {
-                "the peer has another certificate than its description says; somebody stands \
-                 between, do not go on"
+                "the peer's certificate has no SHA-256 fingerprint in its description; somebody may \
+                 stand between, do not go on"
             }
             Self::Lost => "the channel is lost; wait for the peer to come back",
         })
@@ -106,6 +106,8 @@ pub(super) struct Channel {
     /// Whether this side opens the channel.
     opens: bool,
     stream: Option<StreamId>,
+    /// Whether the handshake of DTLS is over.
+    is_connected: bool,
     is_open: bool,
     is_over: bool,
     /// SCTP packets of the peer that DTLS let through.
@@ -143,6 +145,7 @@ impl Channel {
             agreement,
             opens,
             stream: None,
+            is_connected: false,
             is_open: false,
             is_over: false,
             received: VecDeque::new(),
@@ -160,7 +163,9 @@ impl Channel {
             return;
         }
         let taken = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(datagram));
-        if taken.is_err() {
+        // Before the handshake is over anything may come, and in any order: the peer says it again,
+        // and the handshake has an end of its own.
+        if taken.is_err() && self.is_connected {
             self.end(Ended::Lost);
         }
         self.pump(now);
@@ -311,6 +316,7 @@ impl Channel {
 
     /// DTLS is there: its client begins SCTP.
     fn associate(&mut self) {
+        self.is_connected = true;
         if self.agreement.role == DtlsRole::Client && self.association.is_none() {
             let mut config = ClientConfig::new();
             config.transport = Arc::new(transport(&self.agreement));
@@ -326,6 +332,8 @@ impl Channel {
         match event {
             DatagramEvent::NewAssociation(association) => {
                 self.association.get_or_insert((handle, association));
+                // One is all there is.
+                self.endpoint.reject_new_associations();
             }
             DatagramEvent::AssociationEvent(event) => {
                 if let Some((known, association)) = &mut self.association
@@ -540,6 +548,27 @@ mod tests {
         let long = "y".repeat(20_000);
         assert!(pair.ends[0].send(pair.now, &long));
         assert_eq!(pair.run(5)[1], [ChannelEvent::Text(long)]);
+    }
+
+    #[test]
+    fn noise_and_disorder_before_the_handshake_end_nothing() {
+        let mut pair = Pair::new(Identity::fingerprint);
+        let now = pair.now;
+        for noise in [&b""[..], b"x", &[22; 40], &[20; 60], &[0; 1200]] {
+            pair.ends[0].handle_datagram(now, noise);
+            pair.ends[1].handle_datagram(now, noise);
+        }
+        // The answer to the first flight comes back to front.
+        while let Some(packet) = pair.ends[0].poll_transmit() {
+            pair.ends[1].handle_datagram(now, &packet);
+        }
+        let mut flight: Vec<_> = std::iter::from_fn(|| pair.ends[1].poll_transmit()).collect();
+        flight.reverse();
+        for packet in &flight {
+            pair.ends[0].handle_datagram(now, packet);
+        }
+        let open = || vec![ChannelEvent::Open(LABEL.into())];
+        assert_eq!(pair.run(0), [open(), open()]);
     }
 
     #[test]
