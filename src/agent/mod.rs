@@ -424,10 +424,6 @@ impl Agent {
         if ufrag.is_some_and(|ufrag| *ufrag != *remote.ufrag) {
             return Err(CandidateRejected::UnknownGeneration);
         }
-        // Without a ufrag only that it waits says that it is of this generation.
-        if resolved.is_some() && ufrag.is_none() && !remote.awaits(candidate) {
-            return Err(CandidateRejected::UnknownGeneration);
-        }
         if remote.ended && resolved.is_none() {
             return Err(CandidateRejected::AfterEndOfCandidates);
         }

@@ -318,11 +318,6 @@ impl RemoteStream {
         })
     }
 
-    /// Whether the name of a candidate of this generation is yet to be resolved.
-    pub(super) fn awaits(&self, candidate: &Candidate) -> bool {
-        self.find_unresolved(candidate).is_some()
-    }
-
     fn forget_unresolved(&mut self, place: Option<usize>) {
         if let Some(place) = place.filter(|place| *place < self.unresolved.len()) {
             self.unresolved.remove(place);
