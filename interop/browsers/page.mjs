@@ -1,9 +1,9 @@
 // A real browser at a page of `floe serve`, driven by lines on stdin; what it shows comes as JSON lines on stdout.
 //
-//   node page.mjs chromium|firefox URL [raw]
+//   node page.mjs chromium|firefox|node URL [raw]
 //
-// `raw` lets the browser tell its addresses instead of mDNS names. Orders: `say TEXT`, `stats`, `restart`, `reload`,
-// `look FILE WIDTH HEIGHT`, `crash`, `quit`. Events: {"status"}, {"log"}, {"channel"} as they change; {"stats"} when asked.
+// `node` is none: see node.mjs. `raw` lets the browser tell its addresses instead of mDNS names. Orders: `say TEXT`, `stats`, `restart`, `close`,
+// `reload`, `late MS`, `slow MS`, `look FILE WIDTH HEIGHT`, `crash`, `quit`. Events: {"status"}, {"log"}, {"channel"} as they change; {"stats"} when asked.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -12,7 +12,7 @@ import puppeteer from "puppeteer-core";
 
 const [kind, url, raw] = process.argv.slice(2);
 const tell = (object) => console.log(JSON.stringify(object));
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "floe-browser-"));
+const profile = kind === "node" ? null : fs.mkdtempSync(path.join(os.tmpdir(), "floe-browser-"));
 
 // Nothing but the page: no updates, no telemetry, no captive portals.
 const options = {
@@ -38,11 +38,30 @@ const options = {
     },
   },
 }[kind];
-const browser = await puppeteer.launch({ ...options, headless: true, userDataDir: profile });
+const attempt = async (tries, work) => {
+  try {
+    return await work();
+  } catch (error) {
+    if (tries === 1) throw error;
+    tell({ error: error.message });
+    await new Promise((done) => setTimeout(done, 300));
+    return attempt(tries - 1, work);
+  }
+};
+const launch = async () => (kind === "node" ? (await import("./node.mjs")).browser
+  : puppeteer.launch({ ...options, headless: true, userDataDir: profile, timeout: 25000 }));
+// On a machine that has more to do some do not come up in time.
+const browser = await attempt(3, launch);
 const finish = async (code) => {
   // A farewell takes some browsers seconds, and there is nothing to save.
   browser.process()?.kill("SIGKILL");
-  fs.rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  // Its other processes write for a moment.
+  for (let tries = 0; tries < 40; tries += 1) {
+    try {
+      fs.rmSync(profile, { recursive: true, force: true });
+      break;
+    } catch { await new Promise((done) => setTimeout(done, 50)); }
+  }
   process.exit(code);
 };
 process.on("SIGTERM", () => finish(1));
@@ -70,10 +89,12 @@ const watch = () => page.evaluate(() => {
   lines();
 });
 page.on("console", (message) => { const text = message.text(); if (text.startsWith("floe ")) console.log(text.slice(5)); });
-const open = async (load) => {
+// Chromium gives up what it loads when it sees an address of the host appear, which it may do for a
+// second after its start.
+const open = (load) => attempt(10, async () => {
   await load();
   await watch();
-};
+});
 await open(() => page.goto(url));
 
 const orders = {
@@ -82,7 +103,34 @@ const orders = {
     await page.click("#send");
   },
   restart: () => page.click("#restart"),
+  close: () => page.evaluate(() => call.channel.close()),
   reload: () => open(() => page.reload()),
+  // The next answer is heard so much later, as by a page that has more to do.
+  late: (ms) => page.evaluate((ms) => {
+    const { apply } = call;
+    call.apply = async function (message) {
+      if (message.type === "answer") {
+        call.apply = apply;
+        await new Promise((done) => setTimeout(done, ms));
+        console.log('floe {"late":true}');
+      }
+      return apply.call(this, message);
+    };
+  }, Number(ms)),
+  // What the page says is held from its next description on, for so long; a restart follows an answer at once.
+  slow: (ms) => page.evaluate((ms) => {
+    const { say } = room;
+    let due = null;
+    let last = Promise.resolve();
+    room.say = function (message) {
+      if (due === null && message.type !== "candidate") {
+        due = performance.now() + ms;
+        if (message.type === "answer") setTimeout(() => call.pc.restartIce());
+      }
+      last = last.then(() => new Promise((done) => setTimeout(done, due - performance.now()))).then(() => say.call(this, message));
+    };
+    console.log('floe {"slow":true}');
+  }, Number(ms)),
   look: async (rest) => {
     const [file, width, height] = rest.split(" ");
     await page.setViewport({ width: Number(width), height: Number(height) });
@@ -98,7 +146,7 @@ const orders = {
     const chosen = all.find((one) => one.type === "transport")?.selectedCandidatePairId;
     const pair = all.find((one) => one.type === "candidate-pair" && (chosen ? one.id === chosen : one.selected));
     const end = (one) => one && { type: one.candidateType, address: one.address ?? one.ip ?? null, port: one.port };
-    return pair ? { local: end(by(pair.localCandidateId)), remote: end(by(pair.remoteCandidateId)), rtt: pair.currentRoundTripTime, state: call.pc.iceConnectionState, sdp: call.pc.localDescription.sdp } : null;
+    return pair ? { local: end(by(pair.localCandidateId)), remote: end(by(pair.remoteCandidateId)), rtt: pair.currentRoundTripTime } : null;
     }) });
   },
   // Ends without a farewell, as when the power goes.

@@ -5,15 +5,20 @@
 //! all of it is gone when the thread ends. This takes root, on Linux; where something is missing
 //! the tests fail, and say what to do about it.
 
+mod cable;
 mod certificate;
 mod coturn;
 mod network;
+mod report;
 mod scratch;
+mod talker;
 
 pub use certificate::{Authority, NAME};
 pub use coturn::{Coturn, PASSWORD, REALM, USER};
-pub use network::{CLIENTS, CLIENTS6, Host, Network, SERVERS, SERVERS6};
+pub use network::{CLIENTS, CLIENTS6, Host, Network, SERVERS, SERVERS6, on_a_host};
+pub use report::{Wanted, ending};
 pub use scratch::Scratch;
+pub use talker::Talker;
 
 /// Why there can be no network with a server here, for those that go on without; else `None`.
 pub fn missing() -> Option<&'static str> {

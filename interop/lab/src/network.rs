@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use crate::cable::{carry, compute_checksums};
 use crate::certificate::NAME;
 use crate::scratch::Scratch;
 
@@ -17,6 +19,9 @@ pub const CLIENTS6: [Ipv6Addr; 2] = [v6(1), v6(2)];
 pub const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 10), Ipv4Addr::new(203, 0, 113, 11)];
 /// Its addresses in 2001:db8::/64.
 pub const SERVERS6: [Ipv6Addr; 2] = [v6(0x10), v6(0x11)];
+
+/// How long a cable may take until it carries.
+const CARRIER: Duration = Duration::from_secs(5);
 
 const fn v6(host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)
@@ -38,8 +43,7 @@ impl Host {
         let (ready, started) = mpsc::channel();
         let thread = thread::spawn(move || {
             leave_the_network();
-            // SAFETY: no more than a number is read.
-            let _ = ready.send(unsafe { libc::gettid() });
+            let _ = ready.send(thread_id());
             queue.into_iter().for_each(|work| work());
         });
         let id = started.recv().expect("a network namespace");
@@ -68,6 +72,8 @@ impl Drop for Host {
 pub struct Network {
     /// The other end of the cable.
     pub server: Host,
+    /// Where a cable that takes its time lies.
+    _cable: Option<Host>,
     _names: Scratch,
 }
 
@@ -86,9 +92,40 @@ impl Network {
             "link add client mtu 1500 type veth peer name server mtu 1500 netns {}",
             server.id
         ));
+        Self::between(server, None, names)
+    }
+
+    /// The same, with a cable that everything takes `delay` to get through.
+    ///
+    /// # Panics
+    ///
+    /// As [`enter`](Self::enter).
+    pub fn enter_far(delay: Duration) -> Self {
+        leave_the_network();
+        let names = know_the_server();
+        let (server, cable) = (Host::new(), Host::new());
+        let (client, far) = (thread_id(), server.id);
+        cable.run(move || {
+            for (link, end, host) in [("left", "client", client), ("right", "server", far)] {
+                ip(&format!("link add {link} type veth peer name {end} netns {host}"));
+                ip(&format!("link set {link} up"));
+            }
+            carry(["left", "right"], delay);
+        });
+        compute_checksums("client");
+        server.run(|| compute_checksums("server"));
+        Self::between(server, Some(cable), names)
+    }
+
+    /// Gives both ends their addresses, and waits until the cable carries.
+    fn between(server: Host, cable: Option<Host>, names: Scratch) -> Self {
         configure("client", CLIENTS, CLIENTS6);
-        server.run(|| configure("server", SERVERS, SERVERS6));
-        Self { server, _names: names }
+        server.run(|| {
+            configure("server", SERVERS, SERVERS6);
+            wait_until_it_carries("server");
+        });
+        wait_until_it_carries("client");
+        Self { server, _cable: cable, _names: names }
     }
 
     /// Takes the server off the network, or brings it back: what is sent meanwhile is lost without
@@ -104,6 +141,11 @@ impl Network {
     }
 }
 
+fn thread_id() -> libc::pid_t {
+    // SAFETY: no more than a number is read.
+    unsafe { libc::gettid() }
+}
+
 fn configure(link: &str, addresses: [Ipv4Addr; 2], addresses6: [Ipv6Addr; 2]) {
     for address in addresses {
         ip(&format!("address add {address}/24 dev {link}"));
@@ -113,16 +155,37 @@ fn configure(link: &str, addresses: [Ipv4Addr; 2], addresses6: [Ipv6Addr; 2]) {
     ip(&format!("link set {link} up"));
 }
 
+/// Waits until a link carries: until then some programs leave its addresses out.
+fn wait_until_it_carries(link: &str) {
+    let deadline = Instant::now() + CARRIER;
+    while !ip(&format!("link show dev {link}")).contains("LOWER_UP") {
+        assert!(Instant::now() < deadline, "{link} does not carry");
+    }
+}
+
 /// Adds an address that is used at once: without a look for another host that has it.
 fn add6(link: &str, address: Ipv6Addr) {
     ip(&format!("-6 address replace {address}/64 dev {link} nodad"));
 }
 
-fn ip(arguments: &str) {
+/// Runs `ip`, and returns what it says.
+fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output();
     let output = output.expect("`ip` is missing: run interop/setup");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Does `work` on a host of its own, which is gone afterwards: [`Network::enter`] moves the thread
+/// that it is called on.
+///
+/// # Errors
+///
+/// What `work` returns, or a sentence if it panics.
+pub fn on_a_host<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    let done = thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err("it panicked".into()))
 }
 
 /// Moves this thread into a namespace of networks and of mounts of its own.
@@ -133,15 +196,18 @@ fn leave_the_network() {
     assert_eq!(left, 0, "these tests need root for network namespaces of their own: {error}");
 }
 
-/// Puts a hosts file of our own over the system's, for this thread and what it starts.
+/// Puts files of our own over the system's, for this thread and what it starts: the one has the
+/// names of the server, the other a resolver that is not there, for an answer would never come.
 fn know_the_server() -> Scratch {
     let scratch = Scratch::new();
     let address = SERVERS[0];
     let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{address} {NAME} other.{NAME}\n");
-    let hosts = scratch.write("hosts", &hosts);
-    let hosts = hosts.to_str().expect("an ordinary path");
     mount(None, "/", libc::MS_REC | libc::MS_PRIVATE);
-    mount(Some(hosts), "/etc/hosts", libc::MS_BIND);
+    for (name, content) in [("hosts", hosts.as_str()), ("resolv.conf", "nameserver 127.0.0.1\n")] {
+        let file = scratch.write(name, content);
+        let file = file.to_str().expect("an ordinary path");
+        mount(Some(file), &format!("/etc/{name}"), libc::MS_BIND);
+    }
     assert!(fs::read_to_string("/etc/hosts").is_ok_and(|hosts| hosts.contains(NAME)));
     scratch
 }

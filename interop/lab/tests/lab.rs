@@ -1,7 +1,7 @@
 //! The lab itself.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::{CLIENTS, CLIENTS6, Coturn, NAME, Network, SERVERS, SERVERS6};
 
@@ -25,6 +25,31 @@ fn a_datagram_crosses_the_cable_unless_it_is_pulled() {
             assert_eq!(server.recv_from(&mut [0; 20]).is_ok(), up);
             network.set_link(true);
         }
+    }
+}
+
+/// Once there and once back.
+#[test]
+fn a_cable_takes_the_time_that_it_is_told_to() {
+    let network = Network::enter_far(Duration::from_millis(25));
+    let pairs: [(IpAddr, IpAddr); 2] =
+        [(CLIENTS[0].into(), SERVERS[0].into()), (CLIENTS6[0].into(), SERVERS6[0].into())];
+    for (client, server) in pairs {
+        let client = udp(client);
+        let server = network.server.run(move || udp(server));
+        client.connect(server.local_addr().expect("bound")).expect("connected");
+        let round_trip = |_| {
+            let began = Instant::now();
+            client.send(b"over the cable").expect("sent");
+            let (_, from) = server.recv_from(&mut [0; 20]).expect("received");
+            server.send_to(b"and back", from).expect("sent");
+            client.recv(&mut [0; 20]).expect("received");
+            began.elapsed()
+        };
+        // The first looks for the address of the other host, too, and others may be busy.
+        let least = (0..10).map(round_trip).min().expect("some");
+        assert!(least >= Duration::from_millis(50), "{least:?}");
+        assert!(least < Duration::from_millis(90), "{least:?}");
     }
 }
 

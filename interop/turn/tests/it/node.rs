@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::common::{DATAGRAM, datagram};
 
 /// How long anything may take that works.
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// A node on this address that uses relays alone, and trusts the lab.
 fn relay_only(coturn: &Coturn, ip: impl Into<IpAddr>, urls: &[&str]) -> NodeBuilder {
@@ -39,7 +39,7 @@ async fn meet(left: NodeBuilder, right: NodeBuilder) -> [Connection; 2] {
 }
 
 /// Sends so many datagrams each way, and asserts that each arrives once and in order.
-async fn assert_carries(ends: &[Connection; 2], count: usize) {
+pub async fn assert_carries(ends: &[Connection; 2], count: usize) {
     let mut buffer = [0; 1500];
     for number in 0..count {
         let data = datagram(number, DATAGRAM);

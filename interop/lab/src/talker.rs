@@ -1,4 +1,4 @@
-//! Processes that say JSON lines.
+//! Processes that say and are told lines.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,22 +8,28 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A process, what it said, and when.
+/// A process that says a JSON object a line, what it said, and when. Ends when dropped.
 pub struct Talker {
     name: &'static str,
     child: Child,
-    stdin: ChildStdin,
+    stdin: Option<ChildStdin>,
     lines: Receiver<(Instant, Value)>,
-    /// What was said and nobody waited for, for the error.
+    /// What it said, as far as somebody has listened.
     pub said: Vec<(Instant, Value)>,
+    /// How long it may take to end once nothing more is said to it, before it is ended.
+    pub farewell: Duration,
 }
 
 impl Talker {
     /// Starts `command` on the host of this thread.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such program.
     pub fn start(name: &'static str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
-        let stdin = child.stdin.take().expect("a pipe");
+        let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
@@ -34,14 +40,24 @@ impl Talker {
                 }
             }
         });
-        Self { name, child, stdin, lines, said: Vec::new() }
+        Self { name, child, stdin, lines, said: Vec::new(), farewell: Duration::ZERO }
     }
 
+    /// Tells it a line.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, if it does not listen any more.
     pub fn tell(&mut self, line: &str) -> Result<(), String> {
-        writeln!(self.stdin, "{line}").map_err(|error| format!("{}: {error}", self.name))
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        writeln!(stdin, "{line}").map_err(|error| format!("{}: {error}", self.name))
     }
 
     /// Waits until it says what `wanted` accepts.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, if it does not say so in time, with what it said last.
     pub fn until(
         &mut self,
         what: &str,
@@ -74,12 +90,17 @@ impl Talker {
         self.said.extend(self.lines.try_iter());
     }
 
-    /// When it first said something that `wanted` accepts.
-    pub fn first(&self, wanted: impl Fn(&Value) -> bool) -> Option<Instant> {
-        self.said.iter().find(|(_, said)| wanted(said)).map(|(at, _)| *at)
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Ends it without a farewell.
+    /// What it said first that `wanted` accepts.
+    pub fn first(&self, wanted: impl Fn(&Value) -> bool) -> Option<&Value> {
+        self.said.iter().map(|(_, said)| said).find(|said| wanted(said))
+    }
+
+    /// Ends it at once.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -94,15 +115,13 @@ impl Talker {
 
 impl Drop for Talker {
     fn drop(&mut self) {
-        // A browser has processes of its own to end; the others are ended.
-        let limit = if self.name == "browser" { Duration::from_secs(8) } else { Duration::ZERO };
-        let _ = self.tell("quit");
-        let end = Instant::now() + limit;
+        drop(self.stdin.take());
+        let end = Instant::now() + self.farewell;
         while Instant::now() < end {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return;
             }
-            thread::park_timeout(Duration::from_millis(50));
+            thread::park_timeout(Duration::from_millis(5));
         }
         self.kill();
     }
