@@ -86,7 +86,11 @@ pub enum CheckBackoff {
     /// generation gets a fresh transaction at this steady interval until the pair is decided, and at
     /// twice the interval while eight of these wait for their answers. Pairs that are no better
     /// than one that works rest for a second, and one without an answer keeps others of its
-    /// foundation frozen for 1 to 3 s.
+    /// foundation frozen for 1 to 3 s. The check that nominates goes before the others of its
+    /// checklist. If its path has answered within Ta, it goes before those of other checklists too
+    /// and does not wait for Ta: the check after it waits for as much longer. A check of the peer's
+    /// that comes before its answer to a restart is answered once it is repeated after that, but
+    /// by a lite agent at once.
     Evidence {
         /// Time between the transactions, at least Ta.
         interval: Duration,
@@ -133,6 +137,9 @@ pub struct Nomination {
     pub direct_wait: Duration,
     /// How long a pair with a relay waits for a direct one. Default 500 ms.
     pub relay_wait: Duration,
+    /// How long a direct pair waits for a better one after a restart, while the generation before
+    /// still works, if the peer does not know renomination. Default 500 ms.
+    pub restart_wait: Duration,
     /// How long after a pair over a relay was selected direct ones are tried again; then each time
     /// after twice as long, up to 300 s. Only where both sides know renomination;
     /// [`Duration::MAX`] for never. Default 5 s.
@@ -152,6 +159,7 @@ impl Default for Nomination {
         Self {
             direct_wait: Duration::from_millis(50),
             relay_wait: Duration::from_millis(500),
+            restart_wait: Duration::from_millis(500),
             retry_direct: Duration::from_secs(5),
             renomination: true,
             attribute: 0xC001,

@@ -45,7 +45,7 @@ pub struct PairEnd {
 pub struct SelectedPair {
     /// Our end.
     pub local: PairEnd,
-    /// The local address that packets leave from, never hidden.
+    /// The local address that packets leave from, never hidden; a link-local one without its scope.
     pub base: SocketAddr,
     /// The peer's end.
     pub remote: PairEnd,
@@ -219,8 +219,9 @@ pub enum Event {
         /// The stream, counted from 0.
         stream: u16,
     },
-    /// Two lite agents had a choice of pairs, and ours counts: signal our description again, as an
-    /// offer; the answer to it completes. [RFC 8445 §8.2]
+    /// Two lite agents had a choice of pairs, and ours counts: signal
+    /// [`Agent::subsequent_offer`](crate::Agent::subsequent_offer); the answer to it completes.
+    /// [RFC 8445 §8.2]
     OfferNeeded {
         /// Whose offer it is.
         agent: AgentId,

@@ -51,14 +51,15 @@ pub struct Turn {
 }
 
 impl Server {
-    /// Describes a STUN server over UDP at `address`, in a group of its own.
+    /// Describes a STUN server over UDP at `address`, a link-local one with its scope, in a group of
+    /// its own.
     #[must_use]
     pub fn stun(address: SocketAddr) -> Self {
         Self { address: canonical(address), group: None, turn: None }
     }
 
-    /// Describes a TURN server at `address`, in a group of its own. It serves as a STUN server too
-    /// where it is reached over UDP.
+    /// Describes a TURN server at `address`, a link-local one with its scope, in a group of its own.
+    /// It serves as a STUN server too where it is reached over UDP.
     ///
     /// In a group UDP is tried first, and TCP and TLS where it does not answer soon
     /// ([`EndpointConfig::relay_stagger`]); the first allocation ends the others.

@@ -216,7 +216,8 @@ impl core::error::Error for ConnectFailure {}
 pub struct Socket {
     /// How octets travel.
     pub protocol: Protocol,
-    /// The concrete address and port that the socket is bound to.
+    /// The concrete address and port that the socket is bound to, a link-local one without its
+    /// scope.
     pub address: SocketAddr,
     /// The component that the socket serves in every agent that uses it.
     pub component: ComponentId,
@@ -236,7 +237,7 @@ impl Socket {
     pub fn udp(address: SocketAddr) -> Self {
         Self {
             protocol: Protocol::Udp,
-            address: canonical(address),
+            address: on_its_link(address),
             component: ComponentId::FIRST,
             network_cost: 0,
             reliable: true,
@@ -279,7 +280,8 @@ impl Socket {
 pub struct Transmit {
     /// The local base to send from.
     pub socket: SocketId,
-    /// Where to send.
+    /// Where to send. From a link-local address the scope, which some systems want to be told, is
+    /// that of the socket.
     pub to: SocketAddr,
     /// Which octets of the caller's buffer.
     pub range: Range<usize>,
@@ -304,7 +306,7 @@ pub enum Received<'b> {
     Unclaimed {
         /// What its first octet says it is.
         class: Class,
-        /// Who sent it.
+        /// Who sent it; to a link-local address without the scope.
         from: SocketAddr,
         /// The datagram.
         data: &'b [u8],
@@ -359,7 +361,7 @@ drop_reasons! {
     UnknownAttribute = "unknown comprehension-required attribute",
     /// A method or class that ICE does not use.
     UnexpectedMessage = "unexpected method or class",
-    /// A candidate of a generation that is gone.
+    /// A candidate or a check of a generation that is gone, or of none that is known.
     WrongGeneration = "old generation",
     /// A limit of the configuration is reached.
     Limit = "limit reached",
@@ -390,6 +392,17 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
             }
         },
     }
+}
+
+/// The same of an address on the link of a socket that has but one: without the scope, as what is
+/// signalled, and what a check says of an address, has none.
+#[must_use]
+pub(crate) fn on_its_link(address: SocketAddr) -> SocketAddr {
+    let mut address = canonical(address);
+    if let SocketAddr::V6(v6) = &mut address {
+        v6.set_scope_id(0);
+    }
+    address
 }
 
 /// Whether `address` is IPv6 link-local (fe80::/10).
@@ -446,6 +459,7 @@ mod tests {
             canonical(local.into()),
             SocketAddrV6::new("fe80::1".parse().unwrap(), 9, 0, 3).into()
         );
+        assert_eq!(on_its_link(local.into()), "[fe80::1]:9".parse().unwrap());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use floe::config::{DataClass, EndpointConfig, Gathering, Role, Trickle};
+use floe::config::{DataClass, EndpointConfig, Gathering, Mode, Role, Trickle};
 use floe::driver::{
     AddressSource, BindError, ConnectError, Events, InterfaceError, NodeBuilder, PathFilter,
     SignalRejected, TransmitError,
@@ -193,11 +193,7 @@ async fn a_restart_makes_a_new_generation_and_loses_no_data_path() {
 /// The answer to the first offer must not be taken for that to the second.
 #[tokio::test]
 async fn a_restart_before_the_answer_waits_for_it() {
-    let (left, right) = (node().await, node().await);
-    let (near, mut near_out) = memory::pair(16);
-    let (far, mut far_out) = memory::pair(16);
-    let near = left.open(left.agent_config(Role::Controlling), near);
-    let far = right.open(right.agent_config(Role::Controlled), far);
+    let (near, mut near_out, far, mut far_out) = by_hand().await;
     let mut events = near.events();
     let (mut offers, mut restarts, mut restarted) = (0, 0, false);
     let mut count = |event: &ConnectionEvent| {
@@ -421,14 +417,20 @@ async fn candidates_before_the_description_are_bounded() {
     assert_eq!(event, ConnectionEvent::SignalRejected(SignalRejected::TooEarly));
 }
 
+/// Two connections, each with what carries its signals, which the test passes on.
+async fn by_hand() -> (Connection, Memory, Connection, Memory) {
+    let (left, right) = (node().await, node().await);
+    let (near, near_out) = memory::pair(16);
+    let (far, far_out) = memory::pair(16);
+    let near = left.open(left.agent_config(Role::Controlling), near);
+    let far = right.open(right.agent_config(Role::Controlled), far);
+    (near, near_out, far, far_out)
+}
+
 /// A bad candidate among the early ones must cost neither the others nor the answer.
 #[tokio::test]
 async fn a_bad_early_candidate_is_reported_and_the_offer_is_answered() {
-    let (left, right) = (node().await, node().await);
-    let (near, mut near_out) = memory::pair(16);
-    let (far, mut far_out) = memory::pair(16);
-    let near = left.open(left.agent_config(Role::Controlling), near);
-    let far = right.open(right.agent_config(Role::Controlled), far);
+    let (near, mut near_out, far, mut far_out) = by_hand().await;
     let early = |text: &str| {
         Signal::Candidate(CandidateInit { candidate: text.into(), ..CandidateInit::default() })
     };
@@ -457,14 +459,59 @@ async fn a_bad_early_candidate_is_reported_and_the_offer_is_answered() {
     until(&mut events, |event| matches!(event, ConnectionEvent::SignalRejected(_))).await;
 }
 
+/// Of two lite sides the one that controls offers once more, and names the pair that it chose.
+/// [rfc8445-8.2-2] [rfc8839-4.4.1.3-6]
+#[tokio::test]
+async fn a_lite_side_tells_a_lite_one_what_it_chose() {
+    let both = || loopback().address("[::1]:0".parse().unwrap());
+    let nodes = [both().bind().await.unwrap(), both().bind().await.unwrap()];
+    let [(near, mut near_out), (far, mut far_out)] =
+        [(&nodes[0], Role::Controlling), (&nodes[1], Role::Controlled)].map(|(node, role)| {
+            let (signaling, out) = memory::pair(16);
+            let mut config = node.agent_config(role);
+            config.mode = Mode::Lite;
+            (node.open(config, signaling), out)
+        });
+    let offers = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&offers);
+    tokio::spawn(async move {
+        loop {
+            let carried = tokio::select! {
+                Some(Ok(signal)) = near_out.recv() => {
+                    if let Signal::Offer { sdp } = &signal {
+                        let count = |what| sdp.matches(what).count();
+                        let counts = [count("a=candidate:"), count("a=remote-candidates:")];
+                        heard.lock().unwrap().push(counts);
+                    }
+                    far_out.send(signal).await
+                }
+                Some(Ok(signal)) = far_out.recv() => near_out.send(signal).await,
+                else => return,
+            };
+            carried.unwrap();
+        }
+    });
+    let completed =
+        |event: &ConnectionEvent| *event == ConnectionEvent::State(AgentState::Completed);
+    let mut events = [near.events(), far.events()];
+    for events in &mut events {
+        until(events, completed).await;
+    }
+    assert_eq!(*offers.lock().unwrap(), [[2, 0], [1, 1]]);
+    say(&near, &far, b"chosen").await;
+    // Where the other one offers, it is told once that is answered.
+    far.restart().await;
+    for events in &mut events {
+        until(events, completed).await;
+    }
+    assert_eq!(*offers.lock().unwrap(), [[2, 0], [1, 1], [1, 1]]);
+    say(&near, &far, b"chosen anew").await;
+}
+
 /// Whoever offers names the streams: an answer, its candidates and later offers call them the same.
 #[tokio::test]
 async fn an_answer_takes_over_the_mids_of_the_offer() {
-    let (left, right) = (node().await, node().await);
-    let (near, mut near_out) = memory::pair(16);
-    let (far, mut far_out) = memory::pair(16);
-    let near = left.open(left.agent_config(Role::Controlling), near);
-    let far = right.open(right.agent_config(Role::Controlled), far);
+    let (near, mut near_out, far, mut far_out) = by_hand().await;
     bounded(async {
         let Some(Ok(Signal::Offer { sdp })) = near_out.recv().await else { panic!("no offer") };
         let sdp = sdp.replace("a=mid:0\r\n", "a=mid:data\r\n");
@@ -492,11 +539,7 @@ async fn an_answer_takes_over_the_mids_of_the_offer() {
 
 #[tokio::test]
 async fn a_bad_answer_does_not_use_up_the_offer() {
-    let (left, right) = (node().await, node().await);
-    let (near, mut near_out) = memory::pair(16);
-    let (far, mut far_out) = memory::pair(16);
-    let near = left.open(left.agent_config(Role::Controlling), near);
-    let far = right.open(right.agent_config(Role::Controlled), far);
+    let (near, mut near_out, far, mut far_out) = by_hand().await;
     bounded(async {
         let Some(Ok(offer)) = near_out.recv().await else { panic!("no offer") };
         let bad = Signal::Answer { sdp: "v=0\r\ns=-\r\nt=0 0\r\n".into() };

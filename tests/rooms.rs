@@ -13,11 +13,11 @@
 #[path = "tool/process.rs"]
 mod process;
 #[allow(dead_code, reason = "other tests use more of it")]
+#[path = "tool/serve.rs"]
+mod serve;
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "driver_turn/talk.rs"]
 mod talk;
-
-use std::net::SocketAddr;
-use std::process::Stdio;
 
 use floe::driver::{JoinError, Room, RoomEvent};
 use floe::signaling::memory::Memory;
@@ -25,56 +25,12 @@ use floe::signaling::rooms::{Refusal, Side};
 use floe::signaling::{CandidateInit, Signal, SignalingExt};
 use floe::{Connection, Node};
 use futures_util::{SinkExt, StreamExt};
-use process::{Peer, floe, is, run};
+use process::{Peer, is, run};
+use serve::Server;
 use talk::{bounded, say};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Child;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-
-/// A running `floe serve`.
-struct Server {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    async fn start(listen: &str) -> Self {
-        let mut command = floe(&["serve", "--listen", listen]);
-        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = bounded(lines.next_line()).await.unwrap().unwrap();
-        let url = line.split(' ').next().unwrap();
-        let address = url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-        Self { process, address: address.parse().unwrap() }
-    }
-
-    async fn restart(&mut self) {
-        self.process.kill().await.unwrap();
-        *self = Self::start(&self.address.to_string()).await;
-    }
-
-    fn url(&self, room: &str) -> String {
-        format!("ws://{}/room/{room}", self.address)
-    }
-
-    async fn join(&self, room: &str) -> Room {
-        bounded(Room::join(&self.url(room))).await.unwrap()
-    }
-
-    /// The status and body of a page, asked for in plain HTTP.
-    async fn get(&self, path: &str, header: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
-        let host = self.address;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{header}\r\n");
-        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        bounded(tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text)).await.unwrap();
-        text
-    }
-}
 
 async fn peer(room: &mut Room) -> (Side, Memory) {
     loop {
@@ -104,7 +60,7 @@ fn candidate(number: usize) -> Signal {
 
 #[tokio::test]
 async fn two_nodes_meet_in_a_room_and_outlive_the_server() {
-    let mut server = Server::start("127.0.0.1:0").await;
+    let mut server = Server::start().await;
     let (mut left, mut right) = (server.join("lobby").await, server.join("lobby").await);
     let ((left_side, near), (right_side, far)) = tokio::join!(peer(&mut left), peer(&mut right));
     assert_eq!((left_side, right_side), (Side::Answerer, Side::Offerer));
@@ -129,7 +85,7 @@ async fn two_nodes_meet_in_a_room_and_outlive_the_server() {
 
 #[tokio::test]
 async fn what_is_said_while_the_server_is_away_is_said_once_it_is_back() {
-    let mut server = Server::start("127.0.0.1:0").await;
+    let mut server = Server::start().await;
     let (mut left, mut right) = (server.join("a").await, server.join("a").await);
     let ((_, mut near), (_, mut far)) = tokio::join!(peer(&mut left), peer(&mut right));
     near.send(candidate(0)).await.unwrap();
@@ -147,7 +103,7 @@ async fn what_is_said_while_the_server_is_away_is_said_once_it_is_back() {
 
 #[tokio::test]
 async fn a_third_is_refused_and_told_why_and_the_two_do_not_notice() {
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     let (mut left, mut right) = (server.join("a").await, server.join("a").await);
     let ((_, mut near), (_, mut far)) = tokio::join!(peer(&mut left), peer(&mut right));
     let Err(JoinError::Refused(sentence)) = bounded(Room::join(&server.url("a"))).await else {
@@ -164,7 +120,7 @@ async fn a_third_is_refused_and_told_why_and_the_two_do_not_notice() {
 
 #[tokio::test]
 async fn a_message_that_is_bad_or_too_long_harms_its_author_alone() {
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     let (mut socket, _) = connect_async(server.url("a")).await.unwrap();
     let join = r#"{"type":"join","member":"FAKE-SECRET-FAKE"}"#;
     socket.send(Message::text(join)).await.unwrap();
@@ -186,26 +142,35 @@ async fn a_message_that_is_bad_or_too_long_harms_its_author_alone() {
 
 #[tokio::test]
 async fn a_page_of_another_origin_is_kept_out() {
-    let server = Server::start("127.0.0.1:0").await;
-    let ask = |origin: String| {
+    let server = Server::start().await;
+    let ask = |host: &str, origin: &str| {
         let mut request = server.url("a").into_client_request().unwrap();
+        request.headers_mut().insert("host", host.parse().unwrap());
         request.headers_mut().insert("origin", origin.parse().unwrap());
         connect_async(request)
     };
-    assert!(ask("http://example.org".into()).await.is_err());
-    assert!(ask(format!("http://{}", server.address)).await.is_ok());
+    let ours = server.address.to_string();
+    assert!(ask(&ours, "http://example.org").await.is_err());
+    assert!(ask(&ours, &format!("http://{ours}")).await.is_ok());
+    // Names that always lead here, and one that was made to.
+    for host in ["localhost:8080", "[::1]:80", "127.0.0.1"] {
+        assert!(ask(host, &format!("http://{host}")).await.is_ok(), "{host}");
+    }
+    for host in ["rebound.test:8080", "127.0.0.1.rebound.test", "localhost.rebound.test"] {
+        assert!(ask(host, &format!("http://{host}")).await.is_err(), "{host}");
+    }
 }
 
 #[tokio::test]
 async fn the_server_has_one_page_and_nothing_else() {
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     for path in ["/", "/room/lobby"] {
-        let page = server.get(path, "").await;
-        assert!(page.starts_with("HTTP/1.1 200") && page.contains("<!DOCTYPE html>"), "{page}");
+        let (status, page) = server.ask("GET", path, "", "").await;
+        assert!(status == 200 && page.contains("<!DOCTYPE html>"), "{page}");
         assert!(page.to_ascii_lowercase().contains("content-security-policy: default-src 'none'"));
     }
     for path in ["/etc/passwd", "/room/", "/room/a%20b", "/room/..%2f..%2fetc", "/../Cargo.toml"] {
-        assert!(server.get(path, "").await.starts_with("HTTP/1.1 404"), "{path}");
+        assert_eq!(server.ask("GET", path, "", "").await.0, 404, "{path}");
     }
 }
 
@@ -217,7 +182,7 @@ async fn what_cannot_be_joined_says_what_to_do() {
     for url in ["http://127.0.0.1/room/a", "nonsense", ""] {
         assert!(matches!(join(url.into()).await, JoinError::Url), "{url}");
     }
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     let elsewhere = format!("ws://{}/elsewhere", server.address);
     assert!(matches!(join(elsewhere).await, JoinError::NotAServer));
     assert!(matches!(join(server.url("a%20b")).await, JoinError::Refused(_)));
@@ -234,7 +199,7 @@ fn message(text: &'static str) -> impl Fn(&serde_json::Value) -> bool {
 
 #[tokio::test]
 async fn two_terminals_talk_over_a_data_channel_and_a_restart() {
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     let mut first = connect(&server, "talk");
     first.until(is("joined")).await;
     // What is said before anybody is there waits.
@@ -260,7 +225,7 @@ async fn two_terminals_talk_over_a_data_channel_and_a_restart() {
 
 #[tokio::test]
 async fn what_is_piped_in_arrives_before_the_end() {
-    let server = Server::start("127.0.0.1:0").await;
+    let server = Server::start().await;
     let mut reader = connect(&server, "pipe");
     reader.until(is("joined")).await;
     let mut writer = connect(&server, "pipe");

@@ -59,7 +59,7 @@ fn files(places: &[&str]) -> Vec<File> {
 
 fn collect(place: &Path, found: &mut Vec<File>) {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
-    if ["target", "corpus", "artifacts", "node_modules", ".git"].contains(&name.as_ref()) {
+    if ["target", "corpus", "artifacts", "node_modules", "venv", ".git"].contains(&name.as_ref()) {
         return;
     }
     if !place.exists() {

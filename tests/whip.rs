@@ -13,11 +13,13 @@
 #[path = "tool/process.rs"]
 mod process;
 #[allow(dead_code, reason = "other tests use more of it")]
+#[path = "tool/serve.rs"]
+mod serve;
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "driver_turn/talk.rs"]
 mod talk;
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use floe::driver::{Room, RoomEvent, Whip, WhipEvents};
 use floe::sdp::Fragment;
@@ -25,55 +27,13 @@ use floe::signaling::rooms::Side;
 use floe::signaling::whip::{ClientConfig, ClientError, ClientEvent};
 use floe::signaling::{Signal, SignalingExt};
 use floe::{Connection, ConnectionEvent, Node};
-use process::floe;
+use serve::Server;
 use talk::{bounded, say};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Child;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-/// A running `floe serve`.
-struct Server {
-    _process: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    async fn start(token: Option<&str>) -> Self {
-        let mut command = floe(&["serve", "--listen", "127.0.0.1:0"]);
-        command.env_remove("FLOE_WHIP_TOKEN").stdout(Stdio::piped()).kill_on_drop(true);
-        command.envs(token.map(|token| ("FLOE_WHIP_TOKEN", token)));
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = bounded(lines.next_line()).await.unwrap().unwrap();
-        let url = line.split(' ').next().unwrap();
-        let address = url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap();
-        Self { address: address.parse().unwrap(), _process: process }
-    }
-
-    async fn join(&self, room: &str) -> Room {
-        bounded(Room::join(&format!("ws://{}/room/{room}", self.address))).await.unwrap()
-    }
-
-    async fn whip(&self, room: &str, config: ClientConfig) -> (Whip, WhipEvents) {
-        Whip::open(&format!("http://{}/whip/{room}", self.address), config).await.unwrap()
-    }
-
-    /// The status of a request, and the whole answer.
-    async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let (host, length) = (self.address, body.len());
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n{headers}\r\n{body}"
-        );
-        // A server that has seen enough may close before it took all.
-        let _ = stream.write_all(request.as_bytes()).await;
-        let mut octets = Vec::new();
-        let _ = bounded(stream.read_to_end(&mut octets)).await;
-        let text = String::from_utf8(octets).unwrap();
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.unwrap_or(0), text)
-    }
+async fn whip(server: &Server, room: &str, config: ClientConfig) -> (Whip, WhipEvents) {
+    Whip::open(&format!("http://{}/whip/{room}", server.address), config).await.unwrap()
 }
 
 async fn node() -> Node {
@@ -106,10 +66,10 @@ async fn rest(mut events: WhipEvents) -> Vec<ClientEvent> {
 /// [rfc9725-4.2-8] [rfc9725-4.3.3-5b]
 #[tokio::test]
 async fn a_client_meets_the_member_that_waits_restarts_and_goes() {
-    let server = Server::start(None).await;
+    let server = Server::start().await;
     let mut room = server.join("lobby").await;
     let (near, far) = (node().await, node().await);
-    let (signaling, events) = server.whip("lobby", ClientConfig::default()).await;
+    let (signaling, events) = whip(&server, "lobby", ClientConfig::default()).await;
     let (one, other) = tokio::join!(bounded(near.connect(signaling)), answer(&mut room, &far));
     let one = one.unwrap();
     say(&one, &other, b"\x80before").await;
@@ -130,7 +90,7 @@ async fn a_client_meets_the_member_that_waits_restarts_and_goes() {
     while !matches!(bounded(room.next()).await.expect("open"), RoomEvent::PeerLeft) {}
     // The next one finds the place free.
     let near = node().await;
-    let (signaling, events) = server.whip("lobby", ClientConfig::default()).await;
+    let (signaling, events) = whip(&server, "lobby", ClientConfig::default()).await;
     let (one, other) = tokio::join!(bounded(near.connect(signaling)), answer(&mut room, &far));
     say(&one.unwrap(), &other, b"\x80another").await;
     assert_eq!(rest(events).await, [ClientEvent::Closed]);
@@ -138,10 +98,10 @@ async fn a_client_meets_the_member_that_waits_restarts_and_goes() {
 
 #[tokio::test]
 async fn where_nobody_waits_the_client_hears_it() {
-    let server = Server::start(None).await;
+    let server = Server::start().await;
     let mut config = ClientConfig::default();
     config.retries = 0;
-    let (mut signaling, events) = server.whip("empty", config).await;
+    let (mut signaling, events) = whip(&server, "empty", config).await;
     signaling.send(Signal::Offer { sdp: offer("NEAR") }).await.unwrap();
     let events = rest(events).await;
     assert!(
@@ -151,7 +111,7 @@ async fn where_nobody_waits_the_client_hears_it() {
     // It is no member that waits there.
     let mut room = server.join("empty").await;
     let (node, (signaling, _events)) =
-        (node().await, server.whip("empty", ClientConfig::default()).await);
+        (node().await, whip(&server, "empty", ClientConfig::default()).await);
     let far = self::node().await;
     let (one, other) = tokio::join!(bounded(node.connect(signaling)), answer(&mut room, &far));
     say(&one.unwrap(), &other, b"\x80now").await;
@@ -159,9 +119,9 @@ async fn where_nobody_waits_the_client_hears_it() {
 
 #[tokio::test]
 async fn the_token_is_asked_for() {
-    let server = Server::start(Some("FAKE-TOKEN")).await;
+    let server = Server::with_token("FAKE-TOKEN").await;
     let mut room = server.join("lobby").await;
-    let (mut stranger, events) = server.whip("lobby", ClientConfig::default()).await;
+    let (mut stranger, events) = whip(&server, "lobby", ClientConfig::default()).await;
     stranger.send(Signal::Offer { sdp: offer("NEAR") }).await.unwrap();
     let events = rest(events).await;
     assert!(
@@ -169,7 +129,7 @@ async fn the_token_is_asked_for() {
     );
     let mut config = ClientConfig::default();
     config.token = Some("FAKE-TOKEN".into());
-    let (signaling, _events) = server.whip("lobby", config).await;
+    let (signaling, _events) = whip(&server, "lobby", config).await;
     let (near, far) = (node().await, node().await);
     let (one, other) = tokio::join!(bounded(near.connect(signaling)), answer(&mut room, &far));
     say(&one.unwrap(), &other, b"\x80in").await;
@@ -186,7 +146,7 @@ fn offer(ufrag: &str) -> String {
 /// What comes from outside harms its author alone.
 #[tokio::test]
 async fn hostile_requests_are_refused_and_the_next_client_is_served() {
-    let server = Server::start(None).await;
+    let server = Server::start().await;
     let mut room = server.join("lobby").await;
     let sdp = "Content-Type: application/sdp\r\n";
     let fragment = format!("Content-Type: {}\r\nIf-Match: *\r\n", Fragment::MEDIA_TYPE);
@@ -223,7 +183,7 @@ async fn hostile_requests_are_refused_and_the_next_client_is_served() {
     }
     let mut config = ClientConfig::default();
     config.retries = 10;
-    let (signaling, _events) = server.whip("lobby", config).await;
+    let (signaling, _events) = whip(&server, "lobby", config).await;
     let (near, far) = (node().await, node().await);
     let (one, other) = tokio::join!(bounded(near.connect(signaling)), answer(&mut room, &far));
     say(&one.unwrap(), &other, b"\x80still there").await;
@@ -265,7 +225,7 @@ async fn what_is_no_endpoint_is_left_alone() {
 /// [rfc9725-4.5-1]
 #[tokio::test]
 async fn a_redirection_leads_to_the_endpoint() {
-    let server = Server::start(None).await;
+    let server = Server::start().await;
     let mut room = server.join("lobby").await;
     let location = format!("http://{}/whip/lobby", server.address);
     let text = format!(

@@ -135,6 +135,9 @@ impl World {
             // A second offer may well be refused.
             let _ = agent.set_remote_description(&description);
         }
+        let Some(agent) = self.endpoint.agent(self.agent) else { return };
+        // What these say is the tests' to look at: here, that they can be made.
+        let _ = (agent.subsequent_offer(), agent.subsequent_answer(&description));
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
@@ -393,8 +396,12 @@ impl World {
         let Some(mut agent) = self.endpoint.agent_mut(self.now, self.agent) else { return };
         match which % 8 {
             0..=2 => agent.restart(),
-            3 | 4 => {
+            3 => {
                 let _ = agent.end_of_remote_candidates(None, None);
+            }
+            4 => {
+                let Credentials { ufrag, .. } = peer(self.generation);
+                let _ = agent.end_of_remote_candidates(None, Some(&ufrag));
             }
             5 => {
                 agent.close();

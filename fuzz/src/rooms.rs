@@ -34,6 +34,8 @@ const WORDS: [&str; 16] = [
 const ROOM: &str = "ours";
 /// How many signals each of them sends.
 const SIGNALS: usize = 20;
+/// How many sessions they give up: with their signals no more than is allowed at once.
+const RENEWALS: usize = 50;
 
 /// One of two that keep to the rules, and its connection.
 struct Honest {
@@ -53,7 +55,8 @@ pub fn rooms(data: &[u8]) {
     (limits.rooms, limits.links) = (4, 12);
     let (most_rooms, most_links) = (limits.rooms, limits.links);
     let mut now = Instant::ZERO;
-    let mut rooms = Rooms::new([7; 32], limits);
+    let mut servers = 0;
+    let mut rooms = server(servers, &limits);
     let mut honest = [1, 2].map(|secret| {
         let link = rooms.connect(now, ROOM).expect("a place");
         let mut member = Member::new([secret; 16]);
@@ -61,11 +64,12 @@ pub fn rooms(data: &[u8]) {
         Honest { member, link, sent: 0, heard: Vec::new(), has_peer: false }
     });
     let mut strangers: Vec<LinkId> = Vec::new();
+    let mut renewals = 0;
     carry(&mut rooms, now, &mut honest, &mut strangers);
     while !input.is_empty() {
         let [what, which] = input.array();
         let stranger = strangers.get(usize::from(which) % strangers.len().max(1)).copied();
-        match what % 8 {
+        match what % 10 {
             0 => {
                 let name =
                     [ROOM, "a", "b", "c", "d", "e", "not a name", ""][usize::from(which) % 8];
@@ -85,7 +89,7 @@ pub fn rooms(data: &[u8]) {
                 let Honest { member, sent, has_peer, .. } = &mut honest[usize::from(which) % 2];
                 if *has_peer && *sent < SIGNALS {
                     *sent += 1;
-                    member.send(&Signal::Offer { sdp: sent.to_string() });
+                    member.send(&Signal::Offer { sdp: sent.to_string() }).expect("short");
                 }
             }
             4 => {
@@ -102,6 +106,19 @@ pub fn rooms(data: &[u8]) {
                     broken.link = rooms.connect(now, ROOM).expect("there is room now");
                     broken.member.connected();
                 }
+            }
+            6 if renewals < RENEWALS => {
+                renewals += 1;
+                renew(&mut honest, usize::from(which) % 2);
+            }
+            7 => {
+                // The server is started anew; whoever is back first may have had enough.
+                servers += 1;
+                rooms = server(servers, &limits);
+                strangers.clear();
+                let renews = which & 2 != 0 && renewals < RENEWALS;
+                renewals += usize::from(renews);
+                come_back(&mut rooms, now, &mut honest, usize::from(which) % 2, renews);
             }
             5 => {
                 let raw = String::from_utf8_lossy(input.chunk()).into_owned();
@@ -120,9 +137,52 @@ pub fn rooms(data: &[u8]) {
         let (count, links) = rooms.count();
         assert!(count <= most_rooms && links <= most_links, "{count} rooms, {links} connections");
     }
+    // Whatever was, they are in a session with each other.
+    for one in &mut honest {
+        one.sent += 1;
+        one.member.send(&Signal::Offer { sdp: one.sent.to_string() }).expect("short");
+    }
+    now += core::time::Duration::from_secs(60);
+    carry(&mut rooms, now, &mut honest, &mut strangers);
     for (own, other) in [(0, 1), (1, 0)] {
         let expected: Vec<String> = (1..=honest[own].sent).map(|n| n.to_string()).collect();
         assert_eq!(honest[other].heard, expected, "lost, doubled or out of order");
+    }
+}
+
+/// A server, which names its sessions as none before did.
+fn server(number: u64, limits: &Limits) -> Rooms {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&number.to_be_bytes());
+    Rooms::new(seed, limits.clone())
+}
+
+/// Both are back, one after the other; the first may renew before the second is there.
+fn come_back(
+    rooms: &mut Rooms,
+    now: Instant,
+    honest: &mut [Honest; 2],
+    first: usize,
+    renews: bool,
+) {
+    for number in [first, 1 - first] {
+        honest[number].link = rooms.connect(now, ROOM).expect("there is room");
+        honest[number].member.connected();
+        if number == first && renews {
+            renew(honest, first);
+        }
+        while let Some(text) = honest[number].member.poll_output() {
+            rooms.receive(now, honest[number].link, &text);
+        }
+    }
+}
+
+/// One of the two wants another session: what was said in this one does not count any more.
+fn renew(honest: &mut [Honest; 2], who: usize) {
+    honest[who].member.renew();
+    for one in honest {
+        (one.sent, one.has_peer) = (0, false);
+        one.heard.clear();
     }
 }
 

@@ -69,13 +69,33 @@ pub struct DataChannel {
     pub sctp_port: u16,
     /// The longest message that it takes, octets; 0 is any. [RFC 8841 §6]
     pub max_message_size: u64,
+    /// The name of the DTLS association, as the peer said it; ours is made where it is needed.
+    /// [RFC 8842 §4]
+    pub tls_id: Option<String>,
 }
 
 impl DataChannel {
     /// Describes an end with this fingerprint, SCTP port 5000, and messages up to 256 KiB.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprints: vec![fingerprint], sctp_port: SCTP_PORT, max_message_size: 256 * 1024 }
+        Self {
+            fingerprints: vec![fingerprint],
+            sctp_port: SCTP_PORT,
+            max_message_size: 256 * 1024,
+            tls_id: None,
+        }
+    }
+
+    /// Whether what was said earlier of the same end stands for the same DTLS association: the
+    /// certificates are the same, and so is its name, where both times there was one.
+    /// [RFC 8842 §4]
+    #[must_use]
+    pub fn is_associated_as(&self, earlier: &Self) -> bool {
+        let named = self.tls_id.as_ref().zip(earlier.tls_id.as_ref());
+        let (now, then) = (&self.fingerprints, &earlier.fingerprints);
+        now.len() == then.len()
+            && now.iter().all(|print| then.contains(print))
+            && named.is_none_or(|(now, then)| now == then)
     }
 }
 
@@ -128,6 +148,12 @@ impl FromStr for Fingerprint {
 
 const fn is_token(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || octet == b'-'
+}
+
+/// Whether this may be the name of an association. [RFC 8842 §4]
+fn is_tls_id(name: &str) -> bool {
+    let allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"+/-_".contains(&octet);
+    (20..=255).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// Who begins the handshake of DTLS. [RFC 8842 §5.2]
@@ -214,9 +240,9 @@ pub struct DataChannelSignaling<S> {
 pub struct Agreements(watch::Receiver<Option<Agreement>>);
 
 impl Agreements {
-    /// Waits for the next exchange to be agreed upon; `None` when there will be none. Only a
-    /// changed fingerprint calls for a new handshake. [RFC 8842 §5.1] Dropping it loses
-    /// nothing; of several exchanges the last one is told.
+    /// Waits for the next exchange to be agreed upon; `None` when there will be none. A peer that
+    /// [is associated](DataChannel::is_associated_as) as before calls for no new handshake.
+    /// Dropping it loses nothing; of several exchanges the last one is told.
     pub async fn next(&mut self) -> Option<Agreement> {
         loop {
             self.0.changed().await.ok()?;
@@ -233,9 +259,8 @@ impl<S: Signaling> DataChannelSignaling<S> {
     pub fn new(inner: S, ours: DataChannel) -> (Self, Agreements) {
         let (agreements, receiver) = watch::channel(None);
         let mut id = [0; 16];
-        let tls_id = getrandom::fill(&mut id).ok();
-        let tls_id = tls_id.map(|()| format!("{:032x}", u128::from_be_bytes(id)));
-        let bodies = Bodies { ours, tls_id, offering: false, offered: None, agreed: None };
+        let name = getrandom::fill(&mut id).ok().map(|()| u128::from_be_bytes(id));
+        let bodies = Bodies::new(ours, name);
         (Self { inner, bodies, outgoing: None, agreements }, Agreements(receiver))
     }
 
@@ -301,8 +326,10 @@ impl<S: Signaling> Signaling for DataChannelSignaling<S> {
 #[derive(Debug)]
 struct Bodies {
     ours: DataChannel,
-    /// The name of the one DTLS association of this session. [RFC 8842 §4]
-    tls_id: Option<String>,
+    /// What the names of our DTLS associations begin with; none without randomness.
+    name: Option<u128>,
+    /// DTLS associations of this session before the one that is used, or offered.
+    associations: u32,
     /// Whether an offer of ours is unanswered.
     offering: bool,
     /// The peer's last offer, unless it was answered.
@@ -330,6 +357,8 @@ struct Agreed {
 struct Layout {
     sections: Vec<MediaDescription>,
     chosen: usize,
+    /// The section whose candidates are those of the data channel, for it stands in a bundle only.
+    transport: usize,
 }
 
 /// The `a=setup` attribute. [RFC 8842 §5.2]
@@ -344,21 +373,41 @@ impl Layout {
     fn mid(&self) -> Option<&str> {
         value(&self.sections.get(self.chosen)?.attributes, "mid")
     }
+
+    /// Whether the candidates of a section are those of the data channel.
+    fn has_candidates_of(&self, mid: Option<&str>, index: Option<u16>) -> bool {
+        let ours = [self.chosen, self.transport];
+        let named = |index: &usize| value(&self.sections.get(*index)?.attributes, "mid");
+        match (mid, self.mid(), index) {
+            (Some(mid), Some(_), _) => ours.iter().filter_map(named).any(|ours| ours == mid),
+            (_, _, Some(index)) => ours.contains(&index.into()),
+            // The end of all candidates names none.
+            (_, _, None) => true,
+        }
+    }
 }
 
 impl Bodies {
+    fn new(ours: DataChannel, name: Option<u128>) -> Self {
+        Self { ours, name, associations: 0, offering: false, offered: None, agreed: None }
+    }
+
     /// Writes what the connection says for the peer.
     fn write(&mut self, signal: Signal) -> Result<(Signal, Option<Agreement>), BodyError> {
         match signal {
             Signal::Offer { sdp } => {
                 let layout = self.agreed.as_ref().map(|agreed| &agreed.layout);
-                let sdp = self.body(&sdp, Setup::ActPass, layout)?;
+                let sdp = self.body(&sdp, Setup::ActPass, self.tls_id(), layout)?;
                 self.offering = true;
                 Ok((Signal::Offer { sdp }, None))
             }
             Signal::Answer { sdp } => {
                 let offer = self.offered.take().ok_or(BodyError::NoDataChannel)?;
-                let (setup, role) = match (offer.setup, self.lasting_role(&offer.peer)) {
+                let lasting = self.lasting_role(&offer.peer);
+                if self.agreed.is_some() && lasting.is_none() {
+                    self.associations = self.associations.wrapping_add(1);
+                }
+                let (setup, role) = match (offer.setup, lasting) {
                     (Setup::Active, _) | (Setup::ActPass, Some(DtlsRole::Server)) => {
                         (Setup::Passive, DtlsRole::Server)
                     }
@@ -366,7 +415,9 @@ impl Bodies {
                         (Setup::Active, DtlsRole::Client)
                     }
                 };
-                let sdp = self.body(&sdp, setup, Some(&offer.layout))?;
+                // Who offers without a name may not understand one. [RFC 8842 §5.3]
+                let tls_id = self.tls_id().filter(|_| offer.peer.tls_id.is_some());
+                let sdp = self.body(&sdp, setup, tls_id, Some(&offer.layout))?;
                 self.offering = false;
                 let agreement = Agreement { role, peer: offer.peer };
                 self.agreed = Some(Agreed { layout: offer.layout, agreement: agreement.clone() });
@@ -382,11 +433,15 @@ impl Bodies {
         }
     }
 
-    /// Our part in a handshake that goes on: the peer has the certificates that it had.
-    /// [RFC 8842 §5.1]
+    /// Our part in an association that goes on.
     fn lasting_role(&self, peer: &DataChannel) -> Option<DtlsRole> {
         let known = &self.agreed.as_ref()?.agreement;
-        (known.peer.fingerprints == peer.fingerprints).then_some(known.role)
+        peer.is_associated_as(&known.peer).then_some(known.role)
+    }
+
+    /// The name of our association: with each new one a new name. [RFC 8842 §4]
+    fn tls_id(&self) -> Option<String> {
+        Some(format!("{:032x}{:x}", self.name?, self.associations))
     }
 
     /// The layout of what candidates belong to.
@@ -396,14 +451,20 @@ impl Bodies {
     }
 
     /// Adds to a body of ICE what a data channel needs, and the sections that are rejected.
-    fn body(&self, ice: &str, setup: Setup, layout: Option<&Layout>) -> Result<String, BodyError> {
+    fn body(
+        &self,
+        ice: &str,
+        setup: Setup,
+        tls_id: Option<String>,
+        layout: Option<&Layout>,
+    ) -> Result<String, BodyError> {
         let mut body = parse(ice)?;
         let mut section = body.media_descriptions.pop().ok_or(BodyError::Syntax)?;
         for fingerprint in &self.ours.fingerprints {
             add(&mut section, "fingerprint", &fingerprint.to_string());
         }
         add(&mut section, "setup", setup.word());
-        if let Some(id) = &self.tls_id {
+        if let Some(id) = &tls_id {
             add(&mut section, "tls-id", id);
         }
         add(&mut section, "sctp-port", &self.ours.sctp_port.to_string());
@@ -463,12 +524,7 @@ impl Bodies {
     fn candidate(&self, mut init: CandidateInit) -> Option<CandidateInit> {
         let Some(layout) = self.layout() else { return Some(init) };
         let named = init.sdp_mid.take().filter(|mid| !mid.is_empty());
-        let is_ours = match (named, layout.mid(), init.sdp_m_line_index) {
-            (Some(named), Some(mid), _) => named == mid,
-            (_, _, Some(index)) => usize::from(index) == layout.chosen,
-            // The end of all candidates names none.
-            (_, _, None) => true,
-        };
+        let is_ours = layout.has_candidates_of(named.as_deref(), init.sdp_m_line_index);
         init.sdp_m_line_index = Some(0);
         is_ours.then_some(init)
     }
@@ -495,7 +551,14 @@ impl Section {
         let sctp_port = port.filter(|port| *port != 0).ok_or(BodyError::SctpPort)?;
         let size = value(&self.attributes, "max-message-size");
         let size = size.and_then(|size| size.trim().parse().ok());
-        Ok(DataChannel { fingerprints, sctp_port, max_message_size: size.unwrap_or(MESSAGE_SIZE) })
+        let max_message_size = size.unwrap_or(MESSAGE_SIZE);
+        let tls_id = value(&self.attributes, "tls-id").map(str::trim).filter(|id| is_tls_id(id));
+        Ok(DataChannel {
+            fingerprints,
+            sctp_port,
+            max_message_size,
+            tls_id: tls_id.map(str::to_owned),
+        })
     }
 
     /// The port as drafts of RFC 8841 wrote it: `a=sctpmap:5000 webrtc-datachannel 1024`.
@@ -531,17 +594,20 @@ fn reduce(sdp: &str, known: Option<&Layout>) -> Result<(String, Section, Layout)
     let sections = core::mem::take(&mut body.media_descriptions);
     let section = sections.get(chosen).filter(|section| is_data_channel(section));
     let mut section = section.ok_or(BodyError::NoDataChannel)?.clone();
+    let mut transport = chosen;
     if value(&section.attributes, "ice-ufrag").is_none()
-        && let Some(tagged) = tagged(&body, &section, &sections)
+        && let Some(index) = tagged(&body, &section, &sections)
     {
         // What is bundled only has its transport from the first of the bundle. [RFC 9143 §7.1]
-        let transport = tagged.attributes.iter().filter(|line| is_transport(line));
-        section.attributes.extend(transport.cloned());
+        transport = index;
+        let lines = sections.get(index).into_iter().flat_map(|tagged| &tagged.attributes);
+        section.attributes.extend(lines.filter(|line| is_transport(line)).cloned());
     }
     // A data channel is at hand, whatever bundle it stands in.
     body.attributes.retain(|line| !is(line, "group"));
     let attributes = section.attributes.iter().chain(&body.attributes).cloned().collect();
-    let layout = Layout { sections: sections.into_iter().map(rejected).collect(), chosen };
+    let sections = sections.into_iter().map(rejected).collect();
+    let layout = Layout { sections, chosen, transport };
     body.media_descriptions = vec![section];
     Ok((body.marshal(), Section { attributes }, layout))
 }
@@ -569,23 +635,30 @@ fn is_data_channel(section: &MediaDescription) -> bool {
 }
 
 /// The first section of the bundle that a section stands in.
-fn tagged<'a>(
+fn tagged(
     body: &SessionDescription,
     section: &MediaDescription,
-    sections: &'a [MediaDescription],
-) -> Option<&'a MediaDescription> {
+    sections: &[MediaDescription],
+) -> Option<usize> {
     let mid = value(&section.attributes, "mid")?;
     let groups = body.attributes.iter().filter(|line| is(line, "group"));
     let bundles = groups.filter_map(|line| line.value.as_deref()?.strip_prefix("BUNDLE "));
     let bundle = bundles.into_iter().find(|mids| mids.split(' ').any(|one| one == mid))?;
     let first = bundle.split(' ').next();
-    sections.iter().find(|section| value(&section.attributes, "mid") == first)
+    sections.iter().position(|section| value(&section.attributes, "mid") == first)
 }
 
 /// Whether an attribute is of the transport, which a bundle shares. [RFC 8859]
 fn is_transport(line: &Attribute) -> bool {
-    const SHARED: [&str; 6] =
-        ["ice-ufrag", "ice-pwd", "candidate", "end-of-candidates", "fingerprint", "setup"];
+    const SHARED: [&str; 7] = [
+        "ice-ufrag",
+        "ice-pwd",
+        "candidate",
+        "end-of-candidates",
+        "fingerprint",
+        "setup",
+        "tls-id",
+    ];
     SHARED.iter().any(|name| is(line, name))
 }
 

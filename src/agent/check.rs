@@ -92,7 +92,7 @@ impl Session {
 
     /// Whether a new check could start at `now`.
     pub(super) fn wants_start(&self, core: &Core, now: Instant) -> bool {
-        now >= self.next_check && self.has_next(now, core)
+        now >= self.next_start() && self.has_next(now, core)
     }
 
     fn retransmit(
@@ -157,7 +157,7 @@ impl Session {
             self.refuse(id, core, cx.now);
             return None;
         }
-        self.next_check = cx.now + self.ta;
+        self.next_check = self.next_check.max(cx.now) + self.ta;
         let pair = self.pairs.get_mut(id)?;
         pair.counters.requests_sent = pair.counters.requests_sent.saturating_add(1);
         match pair.state {
@@ -498,7 +498,7 @@ impl Session {
             ) => false,
         };
         match (again, nominating) {
-            (true, true) => self.trigger(id),
+            (true, true) => self.queue_nomination(id, core, cx.now),
             (true, false) => self.check_again(id),
             (false, _) => {}
         }
@@ -688,6 +688,7 @@ impl Session {
                     local,
                     since: cx.now,
                     nominated: false,
+                    nominated_at: None,
                     consent: Consent::granted(cx.now, interval),
                 });
             }
@@ -696,7 +697,9 @@ impl Session {
         let component = pair.component;
         self.stop_retries(check.pair);
         if was_open {
-            self.unqueue(check.pair);
+            if !self.stays_triggered(check.pair, core) {
+                self.unqueue(check.pair);
+            }
             self.unfreeze(foundation);
             self.trace(check.pair, core, "pair is valid");
         }
@@ -860,7 +863,7 @@ impl Session {
             deadline = earlier(deadline, at);
         }
         if !paced && self.has_next(Instant::ZERO, core) {
-            deadline = earlier(deadline, Some(self.next_check));
+            deadline = earlier(deadline, Some(self.next_start()));
         } else if !paced && let Some(ends) = self.rest_ends(core) {
             deadline = earlier(deadline, Some(ends.max(self.next_check)));
         }

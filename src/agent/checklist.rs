@@ -1,10 +1,11 @@
 //! Forming checklists, and choosing what is checked next. [RFC 8445 §6.1] [RFC 8838 §10-12]
 
+use core::cmp::Reverse;
 use core::time::Duration;
 
 use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
-use crate::config::CheckBackoff;
+use crate::config::{CheckBackoff, Role};
 use crate::event::PairFailure;
 use crate::net::{ComponentId, is_link_local};
 use crate::stats::PairCounters;
@@ -12,7 +13,7 @@ use crate::time::Instant;
 
 use super::Core;
 use super::local::{Base, BaseId};
-use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, pair_priority};
+use super::pair::{Pair, PairFoundation, PairId, PairState, PathClass, Rank, pair_priority};
 use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{Checklist, ChecklistState, Session};
 
@@ -341,6 +342,49 @@ impl Session {
         }
     }
 
+    /// Lets the queued check that nominates a pair go before the others of its checklist. If the pair
+    /// has just answered it goes before those of other checklists too, and does not wait for Ta: the
+    /// one after it waits for longer.
+    pub(super) fn hurry(&mut self, id: PairId, now: Instant) {
+        let Some(pair) = self.pairs.get(id) else { return };
+        let since = pair.valid.as_ref().map(|valid| valid.since);
+        let stream = usize::from(pair.component.stream());
+        let Some(stream) = self.streams.get_mut(stream) else { return };
+        let queue = &mut stream.checklist.triggered;
+        queue.retain(|queued| *queued != id);
+        let nominates = |queued: &PairId| {
+            self.components.iter().any(|component| component.nominating == Some(*queued))
+        };
+        let place = queue.iter().position(|queued| !nominates(queued)).unwrap_or(queue.len());
+        queue.insert(place, id);
+        let has_answered = since.is_some_and(|since| now < since + self.ta);
+        let is_due = self.next_check <= now + self.ta;
+        if has_answered && is_due && self.hurried().is_none() {
+            self.hurried = Some(id);
+        }
+    }
+
+    fn hurried(&self) -> Option<PairId> {
+        self.hurried.filter(|id| self.pairs.get(*id).is_some_and(|pair| pair.triggered))
+    }
+
+    /// When the next check may start.
+    pub(super) fn next_start(&self) -> Instant {
+        if self.hurried().is_some() { Instant::ZERO } else { self.next_check }
+    }
+
+    /// Whether the triggered check of a pair that works now goes out all the same: some nominate a
+    /// pair when it is checked after they had their answer, and not before they look again.
+    /// [rfc8445-7.3.1.4-1]
+    pub(super) fn stays_triggered(&self, id: PairId, core: &Core) -> bool {
+        let Some(pair) = self.pairs.get(id) else { return false };
+        let stream = self.streams.get(usize::from(pair.component.stream()));
+        core.role == Role::Controlled
+            && !self.remote_regular
+            && self.component(pair.component).is_some_and(|known| known.selected.is_none())
+            && stream.is_some_and(|stream| stream.checklist.triggered.contains(&id))
+    }
+
     /// Queues a pair for another check of our own accord. These take turns with the ordinary
     /// checks, so that addresses that never answer do not keep others from being checked at all.
     pub(super) fn check_again(&mut self, id: PairId) {
@@ -381,22 +425,24 @@ impl Session {
                 Some(_) | None if Some(pair.component) == first => None,
                 Some(_) | None => self.rest_of(pair.component, core),
             };
-            rest.is_some_and(|(class, until)| class <= pair.class && at < until)
+            rest.is_some_and(|(rank, until)| rank <= pair.rank() && at < until)
         }
     }
 
-    /// The class of the pair of a component that works and is not selected yet, and until when
-    /// others rest.
-    fn rest_of(&self, component: ComponentId, core: &Core) -> Option<(PathClass, Instant)> {
+    /// The rank of the pair of a component that works and is not selected yet, and until when others
+    /// rest: those of its class all, unless there is time for a better one.
+    fn rest_of(&self, component: ComponentId, core: &Core) -> Option<(Rank, Instant)> {
         match core.config.check_backoff {
             CheckBackoff::Rfc => return None,
             CheckBackoff::Evidence { .. } => {}
         }
         self.component(component).filter(|known| known.selected.is_none())?;
-        let works = |pair: &Pair| Some((pair.class, pair.valid.as_ref()?.since));
+        let priority = |pair: &Pair| if self.has_time() { pair.priority } else { u64::MAX };
+        let rank = |pair: &Pair| (pair.class, Reverse(priority(pair)));
+        let works = |pair: &Pair| Some((rank(pair), pair.valid.as_ref()?.since));
         let valid = || self.valid_pairs(component).filter_map(|(_, pair)| works(pair));
-        let class = valid().map(|(class, _)| class).min()?;
-        Some((class, valid().map(|(_, since)| since).min()? + REST))
+        let rank = valid().map(|(rank, _)| rank).min()?;
+        Some((rank, valid().map(|(_, since)| since).min()? + REST))
     }
 
     /// When pairs end their rest, or thaw, if nothing but these is to be checked.
@@ -475,6 +521,10 @@ impl Session {
     /// Takes the next pair, of the checklists in turn; one with nothing to send is passed over at
     /// once. [rfc8445-6.1.4.2-p1] [rfc8445-6.1.4.2-p5] [rfc8838-8-p2] [rfc8838-7-p1]
     pub(super) fn take_next(&mut self, now: Instant, core: &Core) -> Option<PairId> {
+        if let Some(id) = self.hurried() {
+            self.unqueue(id);
+            return Some(id);
+        }
         let count = self.streams.len();
         for step in 0..count {
             let stream = (self.turn + step) % count.max(1);

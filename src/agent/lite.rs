@@ -13,6 +13,7 @@ use crate::sdp::{Description, StreamDescription};
 use super::consent::Consent;
 use super::pair::{Pair, PairId, PairState, Valid};
 use super::session::Session;
+use super::subsequent::named;
 use super::{Context, Core};
 
 /// Whether two lite agents agree.
@@ -111,11 +112,7 @@ impl Session {
         section: &StreamDescription,
         core: &Core,
     ) -> Option<PairId> {
-        let number = component.number();
-        let ours = section.remote_candidates.iter().find(|(known, _)| *known == number)?.1;
-        let listed = section.candidates.iter().find(|known| known.component == number);
-        let default = section.default_destination.filter(|_| number == 1);
-        let theirs = default.or(listed?.socket_address())?;
+        let (ours, theirs) = named(section, component.number())?;
         let fits = |(_, pair): &(PairId, &Pair)| {
             pair.component == component
                 && core.local.base(pair.base).is_some_and(|base| base.address == ours)
@@ -141,42 +138,11 @@ impl Session {
                 local: pair.local,
                 since: cx.now,
                 nominated: false,
+                nominated_at: None,
                 consent: Consent::granted(cx.now, period),
             });
         }
         self.select(id, core, cx);
-    }
-
-    /// What is signalled of a stream once a lite agent controls a lite one: the chosen candidates,
-    /// and whom they were chosen for.
-    pub(super) fn describe_choice(
-        &self,
-        section: &mut StreamDescription,
-        stream: u16,
-        core: &Core,
-    ) {
-        if self.lite_choice == LiteChoice::None || core.role != Role::Controlling {
-            return;
-        }
-        let mut ours = Vec::new();
-        for component in self.components.iter().filter(|known| known.id.stream() == stream) {
-            let selected = component.selected.and_then(|id| self.pairs.get(id));
-            let Some(pair) = selected else { continue };
-            let base = core.local.base(pair.base).map(|base| base.address);
-            // What the peer named is not told back by its address.
-            let remote = self.remote(pair.remote).filter(|remote| remote.name.is_none());
-            let remote = remote.map(|remote| remote.address);
-            let (Some(base), Some(remote)) = (base, remote) else { continue };
-            ours.push((component.id.number(), base));
-            section.remote_candidates.push((component.id.number(), remote));
-        }
-        section.candidates.retain(|candidate| {
-            candidate
-                .socket_address()
-                .is_some_and(|address| ours.contains(&(candidate.component, address)))
-        });
-        section.default_destination =
-            ours.iter().find(|(number, _)| *number == 1).map(|(_, address)| *address);
     }
 }
 

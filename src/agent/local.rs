@@ -456,6 +456,18 @@ impl Local {
             .map(|(id, _)| id)
     }
 
+    /// Whether this is an address of ours that is not signalled.
+    pub(super) fn withholds(&self, ip: IpAddr) -> bool {
+        let mut bases = self.bases().filter(|(_, base)| !base.relayed && base.address.ip() == ip);
+        bases.any(|(id, base)| !self.tells(id, base))
+    }
+
+    /// Whether the address of a base itself is signalled.
+    fn tells(&self, id: BaseId, base: &Base) -> bool {
+        let host = self.find(id, base.address).and_then(|id| self.candidate(id));
+        host.is_some_and(|host| host.signalled)
+    }
+
     /// Whether a component has a candidate with this IP address.
     pub(super) fn offers(&self, component: ComponentId, ip: IpAddr) -> bool {
         self.candidates.iter().any(|known| {
@@ -511,7 +523,7 @@ impl Local {
             }
             CandidateKind::Relayed => local.origin.as_ref().and_then(|origin| origin.mapped),
             CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => {
-                self.find(local.base, base.address).map(|_| base.address)
+                self.tells(local.base, base).then_some(base.address)
             }
         };
         if shown.is_some() {

@@ -35,6 +35,7 @@ mod roam;
 mod session;
 mod strangers;
 mod streams;
+mod subsequent;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -112,8 +113,10 @@ pub(crate) struct Outgoing {
 pub(crate) enum Answer {
     /// A success response; `tracked` if data from there is the agent's from now on.
     Success { tracked: bool },
-    /// An error response with this code.
-    Error(u16),
+    /// An error response with this code, as the request is of no use for this reason.
+    Error(u16, DropReason),
+    /// Both have the same role, and the peer is to change its own. [rfc8445-7.3.1.1-2]
+    RoleConflict,
     /// Nothing.
     Drop(DropReason),
 }
@@ -233,7 +236,7 @@ pub(crate) fn is_known(kind: AttributeType) -> bool {
 pub(crate) struct Agent {
     core: Core,
     session: Session,
-    /// The generation before, while its pairs carry data.
+    /// The last generation that the peer is known to use, while its pairs carry data.
     previous: Option<Box<Session>>,
     previous_until: Option<Instant>,
     state: AgentState,
@@ -433,7 +436,8 @@ impl Agent {
         Ok(())
     }
 
-    /// The peer has no more candidates for a stream, or for all of them. [rfc8838-13-1]
+    /// The peer has no more candidates for a stream, or for all of them. Who says this
+    /// without the generation may mean the one before. [rfc8838-13-1]
     pub(crate) fn end_of_remote_candidates(
         &mut self,
         cx: &mut Context<'_>,
@@ -443,13 +447,14 @@ impl Agent {
         if stream.is_some_and(|stream| !self.session.has_stream(stream)) {
             return Err(CandidateRejected::UnknownStream);
         }
+        let is_first = self.core.generation == Generation(0);
         let mut found = false;
         for (index, known) in self.session.streams.iter_mut().enumerate() {
             if stream.is_some_and(|stream| usize::from(stream) != index) {
                 continue;
             }
             let Some(remote) = &mut known.remote else { continue };
-            if ufrag.is_none_or(|ufrag| *ufrag == *remote.ufrag) {
+            if ufrag.map_or(is_first, |ufrag| *ufrag == *remote.ufrag) {
                 remote.ended = true;
                 remote.complete = true;
                 found = true;
@@ -477,6 +482,11 @@ impl Agent {
     /// Our ufrag.
     pub(crate) fn ufrag(&self) -> &str {
         &self.session.local.ufrag
+    }
+
+    /// The peer's ufrag for a stream.
+    pub(crate) fn remote_ufrag(&self, stream: u16) -> Option<&str> {
+        Some(&self.session.remote_stream(stream)?.ufrag)
     }
 
     /// Draws other credentials: those of a new agent that another one has already.
@@ -648,6 +658,8 @@ impl Agent {
             return;
         }
         self.session.keep_reserves(&mut self.core, cx.now);
+        let serves = |previous: &Session| previous.serves_all(&self.core, cx.now);
+        self.session.relieved = self.previous.as_deref().is_some_and(serves);
         self.session.consider_nominations(&self.core, cx);
         self.session.judge_checklists(&self.core, cx);
         self.retire_previous(cx);

@@ -115,13 +115,14 @@ impl Agent {
     }
 
     /// Pairs what was added. [mdns-ice-candidates-3.3.2-2]
-    pub(super) fn pair_added(&mut self, cx: &Context<'_>, added: Added) {
+    pub(super) fn pair_added(&mut self, cx: &mut Context<'_>, added: Added) {
         match added {
             Added::New(id) => self.session.pair_remote(id, &mut self.core, cx.now),
             Added::Relabelled(id) => {
                 self.session.keep_from_relays(id, &mut self.core);
                 self.session.reclassify(id, &self.core);
                 self.session.pair_remote(id, &mut self.core, cx.now);
+                self.session.rank_anew(&mut self.core, cx);
             }
             Added::Duplicate => {}
         }

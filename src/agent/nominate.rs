@@ -4,13 +4,13 @@ use core::time::Duration;
 
 use crate::canary::{Bug, planted};
 use crate::candidate::CandidateKind;
-use crate::config::Role;
+use crate::config::{CheckBackoff, Role};
 use crate::event::{Event, PairEnd, RestartReason, SelectedPair};
 use crate::net::ComponentId;
 use crate::time::{Instant, earlier};
 
 use super::consent::Flow;
-use super::pair::{Nominated, Pair, PairId, PairState};
+use super::pair::{Nominated, Pair, PairId, PairState, Valid, pair_priority};
 use super::session::{ChecklistState, Component, Session};
 use super::{Context, Core};
 
@@ -38,7 +38,7 @@ impl Session {
         }
         for index in 0..self.components.len() {
             let Some(component) = self.components.get(index) else { return };
-            if component.nominating.is_some() {
+            if self.is_nominating(component) {
                 continue;
             }
             let id = component.id;
@@ -52,6 +52,15 @@ impl Session {
         }
     }
 
+    /// Whether a nomination is under way that is worth waiting for: not that of a selected pair that
+    /// went silent, where another may be nominated.
+    fn is_nominating(&self, component: &Component) -> bool {
+        component.nominating.is_some_and(|id| {
+            let selected = component.selected == Some(id);
+            !(self.renomination && selected && self.is_troubled(component.id))
+        })
+    }
+
     /// Repeats the check of a valid pair with USE-CANDIDATE, through the triggered-check queue.
     /// [rfc8445-8.1.1-p1] [rfc8445-7.1.2-1]
     fn nominate(&mut self, id: PairId, core: &Core, cx: &Context<'_>) {
@@ -63,8 +72,35 @@ impl Session {
             component.tried = true;
         }
         self.nominations = self.nominations.saturating_add(1);
-        self.trigger(id);
+        self.queue_nomination(id, core, cx.now);
         self.trace(id, core, "nominating");
+    }
+
+    /// Queues a check that nominates. Whoever checks all pairs at once would hear of it after as many
+    /// checks if it waited for its turn.
+    pub(super) fn queue_nomination(&mut self, id: PairId, core: &Core, now: Instant) {
+        self.trigger(id);
+        match core.config.check_backoff {
+            CheckBackoff::Rfc => {}
+            CheckBackoff::Evidence { .. } => self.hurry(id, now),
+        }
+    }
+
+    /// The peer checks us in its generation of now. One that was asked before it had our credentials
+    /// may have kept the first check of each pair alone, and answered all: what was nominated then
+    /// is nominated again.
+    pub(super) fn now_known(&mut self, now: Instant) {
+        if self.known_to_peer.is_none() {
+            self.known_to_peer = Some(now);
+            for component in &mut self.components {
+                component.nomination_open |= component.tried;
+            }
+        }
+    }
+
+    /// Whether the peer is known to have our credentials of now, if it will ever tell.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.remote_lite || self.known_to_peer.is_some()
     }
 
     /// The value of the NOMINATION attribute, if renomination is in use; 24 bits.
@@ -125,16 +161,21 @@ impl Session {
                 false => self.final_time(best, core),
             });
         }
-        if best_possible {
-            return Some(valid.since);
-        }
-        let wait = if best.class.relays > 0 || self.may_be_relayed(best) {
+        let wait = if best_possible {
+            Duration::ZERO
+        } else if best.class.relays > 0 || self.may_be_relayed(best) {
             settings.relay_wait
         } else {
             let rtt = best.counters.current_round_trip_time.unwrap_or_default();
             rtt.max(settings.direct_wait)
         };
-        Some(valid.since + wait)
+        let ripe = valid.since + wait;
+        if !self.may_wait(best) {
+            return Some(ripe);
+        }
+        let valid = |pair: &Pair| pair.valid.as_ref().map(|valid| valid.since);
+        let first = self.valid_pairs(id).filter_map(|(_, pair)| valid(pair)).min();
+        Some(first.map_or(ripe, |first| ripe.max(first + settings.restart_wait)))
     }
 
     /// The pairs of a better class that are still to be decided.
@@ -143,6 +184,27 @@ impl Session {
             pair.component == best.component && pair.state.is_open() && pair.class < best.class
         };
         self.pairs.iter().map(|(_, pair)| pair).filter(better)
+    }
+
+    /// Whether nothing is lost if a direct pair that is nominated for good waits for a better one:
+    /// the generation before still works. Chromium does not check what has a lower priority than the
+    /// pair that it uses, and follows the nomination of none but what it has checked.
+    fn may_wait(&self, best: &Pair) -> bool {
+        let better = |(_, pair): (PairId, &Pair)| {
+            pair.component == best.component && pair.state.is_open() && pair.rank() < best.rank()
+        };
+        let named = || {
+            let remote = self.remote(best.remote).map(|remote| remote.priority);
+            let stream = self.remote_stream(best.component.stream());
+            let mut unresolved = stream.into_iter().flat_map(|stream| stream.unresolved());
+            let number = best.component.number();
+            unresolved.any(|name| name.component == number && Some(name.priority) > remote)
+        };
+        self.has_time() && (self.pairs.iter().any(better) || named())
+    }
+
+    pub(super) fn has_time(&self) -> bool {
+        self.relieved && !self.renomination
     }
 
     /// When the peer checks us, which may tell of a better pair, if the best one that is known is
@@ -284,7 +346,6 @@ impl Session {
             (Some(_) | None, _) => return,
         }
         component.nominating = None;
-        self.unqueue(id);
         self.select(id, core, cx);
     }
 
@@ -298,6 +359,10 @@ impl Session {
         core: &mut Core,
         cx: &mut Context<'_>,
     ) {
+        let Some(pair) = self.pairs.get_mut(id) else { return };
+        if let Some(valid) = &mut pair.valid {
+            valid.nominated_at = Some(cx.now);
+        }
         let Some(pair) = self.pairs.get(id) else { return };
         let Some(component) = self.component(pair.component) else { return };
         if component.selected == Some(id) {
@@ -315,6 +380,7 @@ impl Session {
         let silent = current
             .is_some_and(|pair| pair.valid.as_ref().is_none_or(|valid| valid.consent.is_silent()));
         let newest = component.newest;
+        let rank = |pair: &Pair| self.rank_for_peer(pair, core);
         let accepted = match (nominated.value, newest.and_then(|newest| newest.value), current) {
             (Some(value), Some(newest), _) => value > newest,
             (Some(_), None, _) | (None, None, None) => true,
@@ -324,7 +390,7 @@ impl Session {
                 let was_selected = pair.valid.as_ref().is_some_and(|valid| valid.nominated);
                 let counts = match self.remote_regular {
                     true => !(older || settling && was_selected),
-                    false => !settling || pair.priority > current.priority,
+                    false => !settling || rank(pair) > rank(current),
                 };
                 silent || counts
             }
@@ -339,26 +405,64 @@ impl Session {
         self.select(id, core, cx);
     }
 
+    /// The priority of a pair, as far as the peer's candidate is concerned as the peer has it.
+    fn rank_for_peer(&self, pair: &Pair, core: &Core) -> u64 {
+        let ends = core.local.candidate(pair.local).zip(self.remote(pair.remote));
+        ends.map_or(pair.priority, |(local, remote)| {
+            pair_priority(core.role, local.priority, remote.signalled_priority)
+        })
+    }
+
+    /// The peer has told the priority of a candidate. If it ranks the pairs that it nominates by
+    /// priority, it uses the best of them, which may be another now.
+    pub(super) fn rank_anew(&mut self, core: &mut Core, cx: &mut Context<'_>) {
+        if core.role != Role::Controlled || self.remote_regular {
+            return;
+        }
+        let ranked = |component: &Component| {
+            let selected = component.selected?;
+            component.newest.filter(|newest| newest.value.is_none())?;
+            let is_recent = |valid: &Valid| {
+                let recent = valid.nominated_at.is_some_and(|at| cx.now < at + SETTLING);
+                recent && !valid.consent.is_silent()
+            };
+            let recent = self.valid_pairs(component.id);
+            let recent = recent.filter(|(_, pair)| pair.valid.as_ref().is_some_and(is_recent));
+            let rank = |pair: &Pair| self.rank_for_peer(pair, core);
+            let (best, pair) = recent.max_by_key(|(_, pair)| rank(pair))?;
+            (rank(pair) > rank(self.pairs.get(selected)?)).then_some(best)
+        };
+        let better: Vec<PairId> = self.components.iter().filter_map(ranked).collect();
+        for id in better {
+            self.select(id, core, cx);
+        }
+    }
+
     /// Makes a nominated pair the selected one, and concludes the component.
     /// [rfc8445-8.1.2-1] [rfc8445-8.1.2-p1] [rfc8445-12.1-2]
     pub(super) fn select(&mut self, id: PairId, core: &mut Core, cx: &mut Context<'_>) {
+        self.unqueue(id);
         let Some(pair) = self.pairs.get_mut(id) else { return };
         if let Some(valid) = &mut pair.valid {
             valid.nominated = true;
         }
         pair.last_sent = cx.now;
         let component = pair.component;
+        let known_to_peer = self.known_to_peer;
         let Some(known) = self.component_mut(component) else { return };
         let changed = known.selected.replace(id) != Some(id);
+        let told = !changed && known.anew == 0;
         known.selected_since = cx.now;
         known.concluded = true;
-        known.nomination_open = false;
+        // It was answered late: the peer may have missed it, as `now_known` has it.
+        let missed = known_to_peer.is_some_and(|at| known.nominating_since < at);
+        known.nomination_open = known.tried && missed;
         known.flow = Flow::default();
         core.selected_changes = core.selected_changes.saturating_add(u32::from(changed));
         self.conclude(component, id, core);
         self.sought = 0;
         self.next_seek = self.seek_time(core, cx.now);
-        if let Some(selected) = self.describe_pair(id, core) {
+        if let Some(selected) = self.describe_pair(id, core).filter(|_| !told) {
             self.trace(id, core, "pair selected");
             cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
         }
@@ -550,7 +654,7 @@ impl Session {
             return deadline;
         }
         if core.role == Role::Controlling && !core.is_lite() {
-            for component in self.components.iter().filter(|c| c.nominating.is_none()) {
+            for component in self.components.iter().filter(|c| !self.is_nominating(c)) {
                 deadline = earlier(deadline, self.nomination_time(component.id, core));
             }
         }

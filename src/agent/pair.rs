@@ -5,6 +5,7 @@ use crate::event::PairFailure;
 use crate::net::ComponentId;
 use crate::stats::{PairCounters, PairStateKind};
 use crate::time::Instant;
+use core::cmp::Reverse;
 
 use super::consent::Consent;
 use super::local::{BaseId, LocalId};
@@ -62,6 +63,8 @@ pub(super) struct Valid {
     /// When the pair became valid.
     pub(super) since: Instant,
     pub(super) nominated: bool,
+    /// When the peer nominated it last, whether that counted or not.
+    pub(super) nominated_at: Option<Instant>,
     pub(super) consent: Consent,
 }
 
@@ -99,7 +102,14 @@ pub(super) struct Pair {
     pub(super) last_sent: Instant,
 }
 
+/// What pairs are chosen by, best first.
+pub(super) type Rank = (PathClass, Reverse<u64>);
+
 impl Pair {
+    pub(super) fn rank(&self) -> Rank {
+        (self.class, Reverse(self.priority))
+    }
+
     /// Notes a nomination, if it is one, that counts once the pair works.
     pub(super) fn put_off(&mut self, nominated: Option<Nominated>) {
         self.nomination_pending = Nominated::repeated(self.nomination_pending, nominated);

@@ -7,7 +7,7 @@ use crate::candidate::{
     Candidate, CandidateAddress, CandidateKind, Credentials, Foundation, Secret,
 };
 use crate::config::AgentConfig;
-use crate::net::{ComponentId, Protocol, canonical, is_link_local};
+use crate::net::{ComponentId, Protocol, is_link_local, on_its_link};
 use crate::stun::IntegrityKey;
 use crate::time::Instant;
 
@@ -27,6 +27,9 @@ pub(super) struct RemoteCandidate {
     pub(super) address: SocketAddr,
     pub(super) kind: CandidateKind,
     pub(super) priority: u32,
+    /// The one that the peer itself counts with: a check that came before its candidate was
+    /// signalled tells another.
+    pub(super) signalled_priority: u32,
     /// In a box: host candidates have none.
     pub(super) related: Option<Box<SocketAddr>>,
     /// The name that it was signalled by and that was resolved to its address, which is not to be
@@ -126,6 +129,7 @@ impl RemoteCandidate {
             address,
             kind: CandidateKind::PeerReflexive,
             priority,
+            signalled_priority: priority,
             related: None,
             name: None,
             cost: 0,
@@ -140,7 +144,7 @@ impl RemoteCandidate {
 
     /// Whether nobody signalled it: a check came from it.
     pub(super) fn is_learned(&self) -> bool {
-        self.kind == CandidateKind::PeerReflexive
+        self.kind == CandidateKind::PeerReflexive && self.via.is_some()
     }
 
     /// Whether all that tells of it is a check that came to another base.
@@ -212,6 +216,8 @@ impl RemoteStream {
         };
         let known = self.find(stream, candidate.component, address);
         if let Some(id) = known.filter(|id| self.get(*id).is_some_and(is_signalled)) {
+            let waiting = self.find_unresolved(candidate);
+            self.forget_unresolved(waiting);
             return Ok(self.uncover(id, candidate));
         }
         let name = candidate.address.mdns_name().map(Box::from);
@@ -242,6 +248,7 @@ impl RemoteStream {
                 address,
                 kind: candidate.kind,
                 priority: candidate.priority,
+                signalled_priority: candidate.priority,
                 related: candidate.related.map(Box::new),
                 name,
                 cost: candidate.network_cost().unwrap_or(0),
@@ -257,7 +264,7 @@ impl RemoteStream {
     }
 
     /// Turns a peer-reflexive candidate into the signalled one in place: no timer, state or
-    /// priority changes. [rfc8838-11-2]
+    /// priority of ours changes. [rfc8838-11-2]
     fn relabel(
         &mut self,
         id: RemoteId,
@@ -267,6 +274,8 @@ impl RemoteStream {
     ) -> Added {
         let Some(known) = self.get_mut(id) else { return Added::Duplicate };
         known.kind = candidate.kind;
+        known.signalled_priority = candidate.priority;
+        known.via = None;
         known.name = name;
         known.related = candidate.related.map(Box::new);
         known.cost = candidate.network_cost().unwrap_or(0);
@@ -449,7 +458,7 @@ impl RemoteStream {
 }
 
 fn is_signalled(candidate: &RemoteCandidate) -> bool {
-    candidate.live && candidate.kind != CandidateKind::PeerReflexive
+    candidate.live && !candidate.is_learned()
 }
 
 /// Returns the address of a candidate that may be checked at all; `None` is one that has a name,
@@ -471,7 +480,7 @@ fn usable_address(
             None => return Ok(None),
         },
     };
-    let address = canonical(address);
+    let address = on_its_link(address);
     let ip = address.ip();
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {

@@ -68,7 +68,6 @@ impl Agent {
                 section.candidates.extend(self.core.local.describe(id, &local.ufrag));
             }
         }
-        self.session.describe_choice(&mut section, stream, &self.core);
         if self.core.config.trickle != Trickle::Full {
             // All at once: component by component. [rfc8838-17-1a] [rfc8838-17-1b]
             section.candidates.sort_by_key(|candidate| candidate.component);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::canary::{Bug, planted};
-use crate::config::Role;
+use crate::config::{CheckBackoff, Role};
 use crate::event::{Event, PairFailure, RestartReason};
 use crate::net::{ComponentId, DropReason};
 use crate::stun::{AttributeType, Authenticated};
@@ -14,7 +14,7 @@ use super::local::BaseId;
 use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{ChecklistState, EarlyCheck, Session};
-use super::{Answer, Context, Core};
+use super::{Answer, Context, Core, Generation};
 
 /// How often a failed pair is tried again because the peer checks it. Without a bound two sides
 /// whose answers take another way than their checks would revive each other for ever.
@@ -29,6 +29,8 @@ struct Request {
     from: SocketAddr,
     priority: u32,
     nominated: Option<Nominated>,
+    /// Whether a success goes out for it, or did.
+    answered: bool,
 }
 
 impl Session {
@@ -48,9 +50,11 @@ impl Session {
             return Answer::Drop(DropReason::UnknownComponent);
         };
         // [rfc8445-7.3.1.5-2]
-        let Some(priority) = message.priority() else { return Answer::Error(400) };
-        if let Some(code) = self.settle_roles(core, cx, message) {
-            return Answer::Error(code);
+        let Some(priority) = message.priority() else {
+            return Answer::Error(400, DropReason::MissingAttribute);
+        };
+        if !self.settle_roles(core, cx, message) {
+            return Answer::RoleConflict;
         }
         let nominated = (message.use_candidate() && core.role == Role::Controlled).then(|| {
             let attribute = AttributeType(core.config.nomination.attribute);
@@ -58,14 +62,16 @@ impl Session {
             Nominated { value: message.nomination(attribute), order: self.nominations_heard }
         });
         core.strangers.heard(from.ip());
-        let request = Request { base, component, from, priority, nominated };
-        let current = self
-            .remote_stream(component.stream())
-            .filter(|remote| remote.ufrag.as_bytes() == ufrag);
-        if current.is_none() {
-            return self.remember(&request, ufrag, core);
+        let request = Request { base, component, from, priority, nominated, answered: true };
+        match self.remote_stream(component.stream()) {
+            Some(remote) if remote.ufrag.as_bytes() == ufrag => {}
+            // A restart of the peer's, checked by our credentials of before, or a fork. No pair can
+            // come of that, and it would take a success for one: it is to try again, by those of
+            // now. [rfc8445-7.3.1.4-p5] [rfc8445-7.3.1.5-2] [RFC 8489 §14.8]
+            Some(_) => return Answer::Error(500, DropReason::WrongGeneration),
+            None => return self.remember(&request, ufrag, core),
         }
-        self.known_to_peer.get_or_insert(cx.now);
+        self.now_known(cx.now);
         if self.retired {
             return self.answer_retired(&request, core, cx);
         }
@@ -74,11 +80,11 @@ impl Session {
                 let taken = self.take_request(&request, remote, core, cx);
                 // It would take us for one who follows. [rfc8445-7.3.1.5-2]
                 if nominated.is_some() && !taken {
-                    return Answer::Error(400);
+                    return Answer::Error(400, DropReason::Limit);
                 }
                 Answer::Success { tracked: true }
             }
-            None if nominated.is_some() => Answer::Error(400),
+            None if nominated.is_some() => Answer::Error(400, DropReason::Limit),
             None => Answer::Success { tracked: false },
         }
     }
@@ -98,7 +104,8 @@ impl Session {
             Role::Controlling => message.ice_controlling().is_some(),
             Role::Controlled => message.ice_controlled().is_some() || message.use_candidate(),
         };
-        if conflict || message.priority().is_none() || planted(Bug::PingPong) {
+        let news = self.known_to_peer.is_none();
+        if conflict || news || message.priority().is_none() || planted(Bug::PingPong) {
             return false;
         }
         let selected = self.pairs.iter().find_map(|(id, pair)| {
@@ -114,7 +121,7 @@ impl Session {
         }
         stream.heard(remote, now);
         if let Some(pair) = self.pairs.get_mut(id) {
-            count_request(pair, now);
+            count_request(pair, true, now);
         }
         true
     }
@@ -130,23 +137,24 @@ impl Session {
         if let Some(stream) = self.remote_stream_mut(stream) {
             stream.heard(remote, cx.now);
         }
-        self.count_request(request.base, remote, cx.now);
+        self.count_request(request, remote, cx.now);
         Answer::Success { tracked: core.local.base(request.base).is_some() }
     }
 
-    /// Ends a conflict of roles: by the tie-breaker, with a 487 to the side that keeps the peer
-    /// from its role. [rfc8445-7.3.1.1-2] [rfc8445-7.3.1.1-3] [rfc8445-7.3.1.1-p1]
+    /// Ends a conflict of roles by the tie-breaker; false if the peer is to change its own.
+    /// [rfc8445-7.3.1.1-2] [rfc8445-7.3.1.1-3] [rfc8445-7.3.1.1-p1]
     /// [rfc8445-7.3.1.1-p2] [rfc8445-7.3.1.1-p3]
     fn settle_roles(
         &mut self,
         core: &mut Core,
         cx: &mut Context<'_>,
         message: &Authenticated<'_>,
-    ) -> Option<u16> {
+    ) -> bool {
         let (theirs, role) = match core.role {
-            Role::Controlling => (message.ice_controlling()?, Role::Controlled),
-            Role::Controlled => (message.ice_controlled()?, Role::Controlling),
+            Role::Controlling => (message.ice_controlling(), Role::Controlled),
+            Role::Controlled => (message.ice_controlled(), Role::Controlling),
         };
+        let Some(theirs) = theirs else { return true };
         let stronger = core.tie_breaker >= theirs;
         let keep = match core.role {
             Role::Controlling => stronger,
@@ -155,10 +163,10 @@ impl Session {
         // A lite side cannot control a full one. [rfc8445-6.1.1-2b]
         let lite = core.is_lite() || self.remote_lite;
         if keep || self.retired || lite {
-            return Some(487);
+            return false;
         }
         self.switch_role(role, core, cx);
-        None
+        true
     }
 
     /// Switches the role; priorities follow. [rfc8445-7.2.5.1-p1]
@@ -179,28 +187,47 @@ impl Session {
 
     /// Keeps a check of a generation whose credentials are not known yet, within bounds.
     /// [rfc8445-7.3-6]
+    ///
+    /// After a restart it is not answered before it is repeated when they are: Chromium, which restarts while its answer is
+    /// under way, checks by ours with its next ones, and keeps to what it takes for a pair then.
+    /// [rfc8445-7.3-5]
     fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core) -> Answer {
-        let known = self
-            .early
-            .iter_mut()
-            .find(|known| known.base == request.base && known.from == request.from);
+        let tracked = self.keep_early(request, ufrag, core);
+        match self.answers_early(core) {
+            true => Answer::Success { tracked },
+            false => Answer::Drop(DropReason::WrongGeneration),
+        }
+    }
+
+    fn answers_early(&self, core: &Core) -> bool {
+        let letter = core.config.check_backoff == CheckBackoff::Rfc;
+        // A lite agent triggers no check, and depends on those of the peer.
+        self.generation == Generation(0) || core.is_lite() || letter
+    }
+
+    /// False if there is no place for it.
+    fn keep_early(&mut self, request: &Request, ufrag: &[u8], core: &Core) -> bool {
+        // Nobody counts on a nomination that was not answered: it is repeated.
+        let nominated = request.nominated.filter(|_| self.answers_early(core));
+        let known = self.early.iter_mut().find(|known| {
+            (known.base, known.from) == (request.base, request.from) && *known.ufrag == *ufrag
+        });
         if let Some(known) = known {
             known.priority = request.priority;
-            known.ufrag = ufrag.into();
-            known.nominated = Nominated::repeated(known.nominated, request.nominated);
-            return Answer::Success { tracked: true };
+            known.nominated = Nominated::repeated(known.nominated, nominated);
+            return true;
         }
-        if self.retired || self.early.len() >= usize::from(core.config.limits.early_checks) {
-            return Answer::Success { tracked: false };
+        if self.early.len() >= usize::from(core.config.limits.early_checks) {
+            return false;
         }
         self.early.push(EarlyCheck {
             base: request.base,
             from: request.from,
             priority: request.priority,
             ufrag: ufrag.into(),
-            nominated: request.nominated,
+            nominated,
         });
-        Answer::Success { tracked: true }
+        true
     }
 
     /// Does what was put off until the peer's credentials came. [rfc8445-7.3-6]
@@ -215,13 +242,14 @@ impl Session {
             if !ours {
                 continue;
             }
-            self.known_to_peer.get_or_insert(cx.now);
+            self.now_known(cx.now);
             let request = Request {
                 base: early.base,
                 component,
                 from: early.from,
                 priority: early.priority,
                 nominated: early.nominated,
+                answered: self.answers_early(core),
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
                 self.take_request(&request, remote, core, cx);
@@ -283,14 +311,14 @@ impl Session {
         Some(id)
     }
 
-    fn count_request(&mut self, base: BaseId, remote: RemoteId, now: Instant) {
-        if let Some(pair) = self.pairs.find(base, remote).and_then(|id| self.pairs.get_mut(id)) {
-            count_request(pair, now);
+    fn count_request(&mut self, request: &Request, remote: RemoteId, now: Instant) {
+        let id = self.pairs.find(request.base, remote);
+        if let Some(pair) = id.and_then(|id| self.pairs.get_mut(id)) {
+            count_request(pair, request.answered, now);
         }
     }
 
     /// Triggered checks and nomination; false if there is no pair for them. [rfc8445-7.3.1.4-p4]
-    /// [rfc8445-7.3.1.4-p5]
     fn take_request(
         &mut self,
         request: &Request,
@@ -323,7 +351,7 @@ impl Session {
             None => self.insert_for_request(request, remote, core),
         };
         let Some(pair) = pair else { return false };
-        self.count_request(request.base, remote, cx.now);
+        self.count_request(request, remote, cx.now);
         if core.is_lite() || planted(Bug::DataBeforeAnswer) && request.nominated.is_some() {
             self.accept_lite(pair, request, core, cx);
         } else {
@@ -449,6 +477,7 @@ impl Session {
                 local: pair.local,
                 since: cx.now,
                 nominated: false,
+                nominated_at: None,
                 consent: Consent::granted(cx.now, core.config.consent_period),
             });
         }
@@ -457,9 +486,9 @@ impl Session {
 }
 
 /// Counts a check and its answer.
-fn count_request(pair: &mut Pair, now: Instant) {
+fn count_request(pair: &mut Pair, answered: bool, now: Instant) {
     pair.asked = Some(now);
     let counters = &mut pair.counters;
     counters.requests_received = counters.requests_received.saturating_add(1);
-    counters.responses_sent = counters.responses_sent.saturating_add(1);
+    counters.responses_sent = counters.responses_sent.saturating_add(answered.into());
 }

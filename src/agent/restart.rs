@@ -6,6 +6,7 @@ use crate::canary::{Bug, planted};
 use crate::candidate::Credentials;
 use crate::config::{Mode, Role};
 use crate::event::Event;
+use crate::net::ComponentId;
 use crate::sdp::Description;
 use crate::time::Instant;
 
@@ -17,6 +18,10 @@ use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragCh
 
 /// The time over which restarts by the peer are counted.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
+
+/// How long the generation before is kept for a peer that has not checked us in the next one: as
+/// long as consent lasts.
+const LATE: Duration = Duration::from_secs(30);
 
 impl Agent {
     /// Applies the peer's offer or answer. New credentials are a restart by the peer, which is
@@ -163,6 +168,7 @@ impl Agent {
             remote.ended |= section.end_of_candidates;
             remote.complete |= remote.ended || !description.options.trickle;
         }
+        let has_relabelled = !relabelled.is_empty();
         for remote in &relabelled {
             self.session.reclassify(*remote, &self.core);
         }
@@ -172,6 +178,9 @@ impl Agent {
             for remote in added.into_iter().chain(relabelled) {
                 self.session.pair_remote(remote, &mut self.core, cx.now);
             }
+        }
+        if has_relabelled {
+            self.session.rank_anew(&mut self.core, cx);
         }
         if self.core.is_lite() && self.session.remote_lite {
             self.session.choose_lite(description, &mut self.core, cx);
@@ -226,9 +235,14 @@ impl Agent {
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
             new.sendable = old.sendable;
         }
-        if old.carries_data(&self.core, cx.now) {
-            // Who restarts may know that it is dead.
-            old.probe_selected(&self.core, cx.now);
+        let now = cx.now;
+        // A peer that has not checked in the last one may still use the one before.
+        let unheard = self.previous.as_deref_mut().filter(|_| !old.has_credentials());
+        let before = unheard.filter(|before| before.serves_as(&old, &self.core, now));
+        let stays = before.is_none() && old.carries_data(&self.core, now);
+        // Who restarts may know that it is dead.
+        before.unwrap_or(&mut old).probe_selected(&self.core, now);
+        if stays {
             self.drop_previous();
             self.previous = Some(Box::new(old));
         } else {
@@ -250,14 +264,16 @@ impl Agent {
     }
 
     /// The new generation has selected its pairs: the old one lives on a little, for packets that
-    /// are under way and for a peer that has not concluded yet.
+    /// are under way and for a peer that has not concluded yet; for longer if that did not check us
+    /// so far, as our answer is late.
     pub(super) fn retire_previous(&mut self, cx: &Context<'_>) {
-        if self.previous.is_none() || self.previous_until.is_some() {
+        let selected = |component: &Component| component.selected.is_some();
+        if self.previous.is_none() || !self.session.components.iter().all(selected) {
             return;
         }
-        if self.session.components.iter().all(|component| component.selected.is_some()) {
-            self.previous_until = Some(cx.now + self.core.config.linger);
-        }
+        let linger = self.core.config.linger;
+        let until = cx.now + if self.session.has_credentials() { linger } else { linger.max(LATE) };
+        self.previous_until = Some(self.previous_until.map_or(until, |known| known.min(until)));
     }
 
     pub(super) fn drop_previous(&mut self) {
@@ -272,6 +288,25 @@ impl Agent {
 }
 
 impl Session {
+    /// Whether every component that has a way in `other` has one here, of which nothing says that
+    /// it is lost.
+    fn serves_as(&self, other: &Self, core: &super::Core, now: Instant) -> bool {
+        self.carries_data(core, now)
+            && other.components.iter().all(|component| {
+                let id = component.id;
+                !other.has_way(id, core, now) || self.serves(id, core, now)
+            })
+    }
+
+    /// Whether every component has a way of which nothing says that it is lost.
+    pub(super) fn serves_all(&self, core: &super::Core, now: Instant) -> bool {
+        self.components.iter().all(|component| self.serves(component.id, core, now))
+    }
+
+    fn serves(&self, component: ComponentId, core: &super::Core, now: Instant) -> bool {
+        self.has_way(component, core, now) && !self.is_doubtful(component)
+    }
+
     /// What data went over before anything was selected it goes over until the next generation has
     /// a way. [rfc8445-9-p1]
     fn select_in_use(&mut self, core: &super::Core, now: Instant) {

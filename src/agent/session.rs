@@ -83,8 +83,8 @@ pub(super) struct Component {
     pub(super) anew: u8,
     /// Whether any pair was nominated in this generation, answered or not.
     pub(super) tried: bool,
-    /// A nomination was given up that the peer may have followed: what is selected is nominated
-    /// again.
+    /// The peer may have followed a nomination that was given up, or missed the one that counts:
+    /// what is selected is nominated again.
     pub(super) nomination_open: bool,
     /// A pair was nominated in this generation. Where renomination is not known to both sides,
     /// that was the last one. [rfc8445-8.1.1-3]
@@ -158,7 +158,10 @@ pub(super) struct Session {
     pub(super) patience_until: Option<Instant>,
     /// Whether it has ended. [rfc8863-4-4]
     pub(super) patience_over: bool,
+    /// When Ta allows the next check.
     pub(super) next_check: Instant,
+    /// The pair whose queued check does not wait for that.
+    pub(super) hurried: Option<PairId>,
     /// The checklist whose turn it is. [rfc8445-6.1.4.2-p1]
     pub(super) turn: usize,
     /// The Ta in force. [rfc8445-14.2-3]
@@ -187,6 +190,8 @@ pub(super) struct Session {
     pub(super) refused: bool,
     /// A newer generation has taken over; only the selected pairs live on.
     pub(super) retired: bool,
+    /// The generation before serves as well until this one has its pairs.
+    pub(super) relieved: bool,
     /// Whether there are pairs over relays that the endpoint has not asked for.
     pub(super) new_relayed: bool,
 }
@@ -237,6 +242,7 @@ impl Session {
             patience_until: None,
             patience_over: false,
             next_check: now,
+            hurried: None,
             turn: 0,
             ta: super::TA_DEFAULT,
             renomination: false,
@@ -253,6 +259,7 @@ impl Session {
             sought: 0,
             refused: false,
             retired: false,
+            relieved: false,
             new_relayed: false,
         }
     }
@@ -405,6 +412,7 @@ impl Session {
 
     /// Takes a pair out of the triggered-check queue.
     pub(super) fn unqueue(&mut self, id: PairId) {
+        self.hurried = self.hurried.filter(|hurried| *hurried != id);
         let Some(pair) = self.pairs.get_mut(id) else { return };
         pair.triggered = false;
         let stream = pair.component.stream();
@@ -547,13 +555,15 @@ impl Session {
     /// Whether some component has a selected pair with fresh consent; a lite agent asks for none.
     /// [rfc8839-4.4.3.2-2]
     pub(super) fn carries_data(&self, core: &Core, now: Instant) -> bool {
-        self.components.iter().any(|component| {
-            component
-                .selected
-                .and_then(|id| self.pairs.get(id))
-                .and_then(|pair| pair.valid.as_ref())
-                .is_some_and(|valid| core.is_lite() || valid.consent.is_fresh(now))
-        })
+        self.components.iter().any(|component| self.has_way(component.id, core, now))
+    }
+
+    /// Whether the peer consents to data over the selected pair of a component.
+    pub(super) fn has_way(&self, component: ComponentId, core: &Core, now: Instant) -> bool {
+        self.component(component)
+            .and_then(|component| self.pairs.get(component.selected?))
+            .and_then(|pair| pair.valid.as_ref())
+            .is_some_and(|valid| core.is_lite() || valid.consent.is_fresh(now))
     }
 
     /// Logs a change of a pair at DEBUG.

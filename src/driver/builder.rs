@@ -173,6 +173,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Uses the addresses alone that the system sends from where its default routes lead, as mode 2
+    /// of RFC 8828, or with [`hide_host_addresses`](Self::hide_host_addresses) mode 3. Default: all
+    /// addresses, which is mode 1.
+    #[must_use]
+    pub fn default_route_only(mut self) -> Self {
+        self.options.policy.default_route = true;
+        self
+    }
+
     /// Uses IPv4 alone.
     #[must_use]
     pub fn ipv4_only(mut self) -> Self {

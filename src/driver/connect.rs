@@ -12,7 +12,10 @@ use tracing::debug;
 use super::PathFilter;
 #[cfg(feature = "dtls")]
 use super::socket::bind;
+use super::socket::unscoped;
 use super::stream::Io;
+#[cfg(any(feature = "websocket", feature = "whip"))]
+use super::stream::Octets;
 use super::tls::Tls;
 use crate::net::{ConnectFailure, Transport};
 
@@ -77,7 +80,7 @@ impl Opening {
 
     /// Returns if packets may pass, else never, as a firewall that drops them: nobody answers.
     async fn pass(&self, local: SocketAddr) {
-        if self.filter.as_ref().is_some_and(|filter| !filter(local, self.to)) {
+        if self.filter.as_ref().is_some_and(|filter| !filter(unscoped(local), unscoped(self.to))) {
             core::future::pending::<()>().await;
         }
     }
@@ -99,6 +102,32 @@ impl Opening {
         socket.bind(SocketAddr::new(self.from, 0))?;
         Ok((socket.local_addr()?, socket))
     }
+}
+
+/// Opens a connection to the host of a URL, over TLS if that is asked for; `port` is what the URL
+/// says, and otherwise 443 or 80.
+///
+/// # Errors
+///
+/// What the system said, or that there is no TLS with the server.
+#[cfg(any(feature = "websocket", feature = "whip"))]
+pub(super) async fn dial(
+    tls: &Tls,
+    secure: bool,
+    host: &str,
+    port: Option<u16>,
+) -> io::Result<Box<dyn Octets>> {
+    let host = host.trim_matches(['[', ']']);
+    let port = port.unwrap_or(if secure { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    if !secure {
+        return Ok(Box::new(stream));
+    }
+    let ip = stream.peer_addr()?.ip();
+    let name = Some(host).filter(|host| host.parse::<IpAddr>().is_err());
+    let stream = tls.connect(stream, name, ip).await.map_err(io::Error::other)?;
+    Ok(Box::new(stream))
 }
 
 /// What an error of opening a TCP connection means.

@@ -83,6 +83,7 @@ impl Core {
                 let gathered = self.has_gathered(agent);
                 let Some(member) = self.members.get_mut(&agent) else { return };
                 member.negotiation.restarted(gathered);
+                member.has_choice = false;
                 member.told.clear();
                 member.link.event(ConnectionEvent::Restarting { by_peer: true });
                 member.link.nudge();
@@ -90,6 +91,7 @@ impl Core {
             }
             Event::OfferNeeded { agent } => {
                 if let Some(member) = self.members.get_mut(&agent) {
+                    member.has_choice = true;
                     member.negotiation.offer();
                     member.link.nudge();
                 }

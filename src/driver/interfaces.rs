@@ -1,7 +1,7 @@
 //! Which addresses of this machine are bases. [RFC 8445 §5.1.1.1]
 
 use core::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use netdev::interface::types::InterfaceType;
 
@@ -38,6 +38,12 @@ pub struct InterfacePolicy {
     pub loopback: LoopbackUse,
     /// How many addresses are used, in the order of the interfaces. Default 16.
     pub max_addresses: usize,
+    /// Whether only those are used that the system sends from where its default routes lead, one of
+    /// each family: peers and servers learn of no other network. With names in the place of the
+    /// addresses ([`HostAddresses::Named`](crate::config::HostAddresses)) this is mode 3 of
+    /// RFC 8828, else mode 2. Default false, which is mode 1. [rfc8828-5.2-1] [rfc8828-5.2-2]
+    /// [rfc8828-5.2-4] [rfc8828-5.2-5]
+    pub default_route: bool,
 }
 
 impl Default for InterfacePolicy {
@@ -48,6 +54,7 @@ impl Default for InterfacePolicy {
             ipv6: true,
             loopback: LoopbackUse::Named,
             max_addresses: 16,
+            default_route: false,
         }
     }
 }
@@ -183,7 +190,22 @@ pub(super) fn enumerate(policy: &InterfacePolicy) -> Result<Vec<Base>, Interface
             });
         }
     }
-    choose(&found, &names, policy)
+    let routed = policy.default_route.then(default_sources);
+    choose(&found, &names, policy, routed.as_deref())
+}
+
+/// The addresses that the system sends from where its default routes lead: toward a root server of
+/// the DNS, which is everywhere. A socket that is connected tells; nothing is sent. [RFC 8828 §6.2]
+fn default_sources() -> Vec<IpAddr> {
+    let v4 = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from([198, 41, 0, 4]));
+    let far6 = Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30);
+    let v6 = (IpAddr::from(Ipv6Addr::UNSPECIFIED), IpAddr::from(far6));
+    let source = |(any, far): (IpAddr, IpAddr)| {
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect((far, 53)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    [v4, v6].into_iter().filter_map(source).collect()
 }
 
 /// What it costs to send on an interface, 0 to 999, in the scale that browsers use.
@@ -196,10 +218,12 @@ fn cost(kind: InterfaceType) -> u16 {
     }
 }
 
+/// `routed` are the addresses that alone are used; of these the system prefers the temporary ones.
 fn choose(
     found: &[Found],
     names: &[String],
     policy: &InterfacePolicy,
+    routed: Option<&[IpAddr]>,
 ) -> Result<Vec<Base>, InterfaceError> {
     if let Some(name) = policy.names.iter().find(|name| !names.contains(name)) {
         return Err(InterfaceError::Unknown { name: name.clone(), known: names.to_vec() });
@@ -210,7 +234,10 @@ fn choose(
         .filter(named)
         .filter(|f| f.usable && is_base(&f.ip))
         .filter(|f| if f.ip.is_ipv4() { policy.ipv4 } else { policy.ipv6 })
-        .filter(|f| f.temporary || !has_temporary_sibling(f, found))
+        .filter(|f| match routed {
+            Some(routed) => routed.contains(&f.ip),
+            None => f.temporary || !has_temporary_sibling(f, found),
+        })
         .collect();
     let is_loopback = |f: &Found| f.loopback || f.ip.is_loopback();
     let others = candidates.iter().any(|f| !is_loopback(f));
@@ -288,7 +315,7 @@ mod tests {
 
     fn chosen(found: &[Found], policy: &InterfacePolicy) -> Vec<String> {
         let names = ["lo".to_owned(), "eth0".to_owned()];
-        let bases = choose(found, &names, policy).unwrap_or_default();
+        let bases = choose(found, &names, policy, None).unwrap_or_default();
         bases.into_iter().map(|base| base.address.ip().to_string()).collect()
     }
 
@@ -326,7 +353,7 @@ mod tests {
         assert_eq!(chosen(&[trackable, deprecated], &InterfacePolicy::default()), ["2001:db8::1"]);
     }
 
-    /// [rfc8445-5.1.1.1-1]
+    /// [rfc8445-5.1.1.1-1] [rfc8828-5.2-1]
     #[test]
     fn every_usable_address_is_a_base_within_the_limit() {
         let all: Vec<_> = (1..=20).map(|n| found("eth0", &format!("192.0.2.{n}"))).collect();
@@ -336,10 +363,31 @@ mod tests {
         assert!(chosen(&all, &v6).is_empty());
     }
 
+    /// [rfc8828-5.2-2] [rfc8828-5.2-4]
+    #[test]
+    fn where_the_default_route_counts_other_networks_are_not_told_of() {
+        let all = [
+            found("eth0", "192.0.2.1"),
+            found("eth0", "2001:db8::1"),
+            Found { temporary: true, ..found("eth0", "2001:db8::77") },
+            found("vpn0", "198.51.100.1"),
+        ];
+        let names = ["eth0".to_owned(), "vpn0".to_owned()];
+        let policy = InterfacePolicy { default_route: true, ..InterfacePolicy::default() };
+        let with = |routed: &[&str]| -> Vec<String> {
+            let routed: Vec<IpAddr> = routed.iter().map(|ip| ip.parse().unwrap()).collect();
+            let bases = choose(&all, &names, &policy, Some(&routed)).unwrap_or_default();
+            bases.into_iter().map(|base| base.address.ip().to_string()).collect()
+        };
+        assert_eq!(with(&["192.0.2.1", "2001:db8::1"]), ["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(with(&["198.51.100.1"]), ["198.51.100.1"]);
+        assert!(with(&[]).is_empty());
+    }
+
     #[test]
     fn an_unknown_interface_is_named_with_the_known_ones() {
         let policy = InterfacePolicy { names: vec!["eth7".into()], ..InterfacePolicy::default() };
-        let error = choose(&[], &["lo".into(), "eth0".into()], &policy).unwrap_err();
+        let error = choose(&[], &["lo".into(), "eth0".into()], &policy, None).unwrap_err();
         assert!(error.to_string().ends_with("name one of: lo, eth0"));
     }
 }

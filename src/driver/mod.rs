@@ -107,7 +107,8 @@ pub use websocket::{JoinError, Room, RoomEvent};
 #[cfg(feature = "whip")]
 pub use whip::{Whip, WhipEvents};
 
-/// Says whether packets may pass between a local address and a remote one, in both directions.
+/// Says whether packets may pass between a local address and a remote one, in both directions; a
+/// link-local one has no scope here.
 ///
 /// What may not pass is dropped without a trace, as a firewall would: for policy, for tests, and
 /// to show what happens when a path dies. It is called for every packet, so it must be quick and
@@ -171,7 +172,7 @@ pub enum ConnectionEvent {
         server: SocketAddr,
         /// How it is reached.
         transport: Transport,
-        /// The socket.
+        /// The socket; a link-local one with its scope.
         local: SocketAddr,
         /// Server-reflexive or relayed.
         kind: CandidateKind,

@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// Opens a connection without waiting: gathering and signalling begin at once. An agent that
-    /// is configured as controlling offers, a controlled one waits for the offer.
+    /// is configured as controlling offers, a controlled one waits for the offer. [rfc8839-4.2.3-p1]
     ///
     /// On a node that was closed the connection is closed from the start.
     #[must_use]
@@ -153,6 +153,7 @@ impl Node {
                 restart_due: false,
                 session: session_id(),
                 mids: Vec::new(),
+                has_choice: false,
                 told: Vec::new(),
                 early: Vec::new(),
                 #[cfg(feature = "mdns")]

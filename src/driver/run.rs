@@ -61,7 +61,8 @@ impl Driver {
     ///
     /// Reading comes first so that an answer that has already arrived is not taken for missing;
     /// sockets that never run dry hold up the timers, and the packets, whose making looks at the
-    /// timers, for a few turns only.
+    /// timers, for a few turns only. What an event makes the application send comes after what the
+    /// core sends: a peer may take data only once its own check was answered.
     fn turn(&mut self, core: &mut Core, cx: &mut Context<'_>) -> bool {
         core.clock.sync();
         let drained = core.receive(cx);
@@ -72,8 +73,8 @@ impl Driver {
             }
             core.send_backlog(cx);
             core.send(now);
+            core.dispatch(&self.shared);
         }
-        core.dispatch(&self.shared);
         // A packet that found its socket full registers for writability.
         core.send_backlog(cx);
         let more = core.connect(&self.shared.runtime, cx);

@@ -19,7 +19,7 @@ use super::connection::Link;
 use super::interfaces::Base;
 use super::negotiation::Negotiation;
 use super::resolve::Place;
-use super::socket::{SendFailure, classify, hints_at_change};
+use super::socket::{SendFailure, classify, hints_at_change, on_link_of, unscoped};
 use super::streams::Streams;
 use super::tls::Tls;
 use super::{DriverStats, PathFilter};
@@ -75,6 +75,8 @@ pub(super) struct Member {
     pub(super) session: u64,
     /// What the streams are called: as in the peer's offer, where it was the first to describe them.
     pub(super) mids: Vec<Option<String>>,
+    /// Until it is answered, an offer tells what we chose, as two lite agents do.
+    pub(super) has_choice: bool,
     /// Our candidates of this generation that the application was told of.
     pub(super) told: Vec<Candidate>,
     /// Candidates of the peer that came before its description.
@@ -117,7 +119,7 @@ impl Bound {
         if pair.local.kind == CandidateKind::Relayed {
             self.relayed.contains(&pair.local.address)
         } else {
-            self.address == pair.base
+            unscoped(self.address) == pair.base
         }
     }
 }
@@ -236,7 +238,7 @@ impl Core {
     }
 
     pub(super) fn may_pass(&self, local: SocketAddr, remote: SocketAddr) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter(local, remote))
+        self.filter.as_ref().is_none_or(|filter| filter(unscoped(local), unscoped(remote)))
     }
 
     /// Reads what has arrived, at most [`TURN`] datagrams, sockets and connections taking turns.
@@ -323,11 +325,12 @@ impl Core {
         }
         // Of a peer that is known by a name the port alone is shown.
         let is_from = |known: SocketAddr| {
-            known == from || known.ip().is_unspecified() && known.port() == from.port()
+            unscoped(known) == unscoped(from)
+                || known.ip().is_unspecified() && known.port() == from.port()
         };
         let is_theirs = |agent: &&AgentId| {
             let pair = self.selected(**agent);
-            pair.is_some_and(|pair| pair.base == local && is_from(pair.remote.address))
+            pair.is_some_and(|pair| pair.base == unscoped(local) && is_from(pair.remote.address))
         };
         if self.members.keys().filter(is_theirs).nth(1).is_some() {
             self.warned = true;
@@ -345,7 +348,7 @@ impl Core {
                     break;
                 }
                 let Some((to, packet)) = socket.backlog.front() else { break };
-                let sent = socket.io.try_send_to(packet, *to);
+                let sent = socket.io.try_send_to(packet, on_link_of(socket.address, *to));
                 match sent.as_ref().map_err(classify) {
                     Err(SendFailure::Full) => continue,
                     Err(SendFailure::Unreachable) => {
@@ -382,7 +385,7 @@ impl Core {
         }
         let Some(socket) = self.sockets.get_mut(index) else { return };
         let sent = if socket.backlog.is_empty() {
-            socket.io.try_send_to(packet, transmit.to)
+            socket.io.try_send_to(packet, on_link_of(socket.address, transmit.to))
         } else {
             Err(io::ErrorKind::WouldBlock.into())
         };
@@ -413,7 +416,7 @@ impl Core {
     pub(super) fn selected(&self, agent: AgentId) -> Option<SelectedPair> {
         let pair = self.endpoint.agent(agent)?.selected(ComponentId::FIRST)?;
         let is_there = pair.local.kind == CandidateKind::Relayed
-            || self.sockets.iter().any(|socket| socket.address == pair.base);
+            || self.sockets.iter().any(|socket| unscoped(socket.address) == pair.base);
         is_there.then_some(pair)
     }
 
@@ -451,7 +454,7 @@ impl Core {
             self.stats.filtered = self.stats.filtered.saturating_add(1);
             return DataSent::Done;
         }
-        let sent = socket.io.try_send_to(packet, transmit.to);
+        let sent = socket.io.try_send_to(packet, on_link_of(socket.address, transmit.to));
         if sent.as_ref().is_err_and(hints_at_change) {
             self.hints.notify_one();
         }

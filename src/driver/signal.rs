@@ -163,11 +163,18 @@ impl Core {
         if member.negotiation.is_idle() {
             return None;
         }
-        let description = self.endpoint.agent(agent)?.local_description();
-        let description = member.named(description);
+        let view = self.endpoint.agent(agent)?;
+        let description = member.named(view.local_description());
         Some(match member.negotiation.next()? {
             Next::Description(kind) => {
                 let version = member.negotiation.version();
+                let tells_choice = kind == Kind::Offer && member.has_choice;
+                let description =
+                    if tells_choice { member.named(view.subsequent_offer()) } else { description };
+                // The peer's offer came first.
+                if kind == Kind::Answer && member.has_choice {
+                    member.negotiation.offer();
+                }
                 let sdp = description.to_sdp(&SessionTemplate::new(member.session, version));
                 tracing::trace!(?kind, version, octets = sdp.len(), "describing");
                 match kind {
@@ -238,6 +245,7 @@ impl Core {
         // An answer that was not used leaves the offer open for a better one.
         if let Some(member) = self.members.get_mut(&agent) {
             member.negotiation.answered();
+            member.has_choice = false;
             member.link.nudge();
         }
         Ok(())

@@ -22,6 +22,35 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// An address as pairs have it: those of a link-local socket have no scope.
+pub(super) fn unscoped(mut address: SocketAddr) -> SocketAddr {
+    if let SocketAddr::V6(v6) = &mut address {
+        v6.set_scope_id(0);
+    }
+    address
+}
+
+/// Where to send as the system wants it: not every one knows by a socket on a link-local address
+/// which link is meant.
+pub(super) fn on_link_of(own: SocketAddr, mut to: SocketAddr) -> SocketAddr {
+    if let (SocketAddr::V6(own), SocketAddr::V6(to)) = (own, &mut to)
+        && to.scope_id() == 0
+        && to.ip().is_unicast_link_local()
+    {
+        to.set_scope_id(own.scope_id());
+    }
+    to
+}
+
+/// Whether two addresses are of one host, and on one link if they are link-local.
+pub(super) fn is_one_host(one: SocketAddr, other: SocketAddr) -> bool {
+    let link = |address: SocketAddr| match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
+        SocketAddr::V6(_) | SocketAddr::V4(_) => 0,
+    };
+    one.ip() == other.ip() && link(one) == link(other)
+}
+
 /// What an error of a send means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendFailure {
@@ -92,6 +121,24 @@ mod tests {
         ] {
             assert_eq!(classify(&kind.into()), failure);
         }
+    }
+
+    #[test]
+    fn a_link_local_peer_is_on_the_link_of_the_socket() {
+        let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let own = address("[fe80::1%3]:1");
+        assert_eq!(on_link_of(own, address("[fe80::2]:2")), address("[fe80::2%3]:2"));
+        for (own, to) in [
+            (own, "[2001:db8::2]:2"),
+            (own, "192.0.2.1:2"),
+            (address("[2001:db8::1]:1"), "[fe80::2%5]:2"),
+        ] {
+            assert_eq!(on_link_of(own, address(to)), address(to));
+        }
+        assert_eq!(unscoped(own), address("[fe80::1]:1"));
+        assert!(is_one_host(own, address("[fe80::1%3]:7")));
+        assert!(!is_one_host(own, address("[fe80::1%5]:1")));
+        assert!(is_one_host(address("[2001:db8::1%3]:1"), address("[2001:db8::1]:1")));
     }
 
     #[tokio::test]

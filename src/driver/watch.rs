@@ -12,7 +12,7 @@ use super::changes::Changes;
 use super::error::BindError;
 use super::interfaces::Base;
 use super::shared::{Core, Shared};
-use super::socket::bind;
+use super::socket::{bind, is_one_host};
 
 /// How long a change has to come to rest, as it comes in pieces; twice as long after each one that
 /// led to something.
@@ -106,8 +106,7 @@ fn add(core: &mut Core, bases: &[Base]) -> Vec<SocketAddr> {
     let set = core.sockets.iter().map(|socket| socket.set).max().unwrap_or(0);
     let mut added = Vec::new();
     for base in bases {
-        let ip = base.address.ip();
-        if core.sockets.iter().any(|socket| socket.address.ip() == ip) {
+        if core.sockets.iter().any(|socket| is_one_host(socket.address, base.address)) {
             continue;
         }
         let socket = bind(base.address);
@@ -120,7 +119,7 @@ fn add(core: &mut Core, bases: &[Base]) -> Vec<SocketAddr> {
 }
 
 fn remove(core: &mut Core, bases: &[Base]) -> Vec<SocketAddr> {
-    let is_there = |address: &SocketAddr| bases.iter().any(|b| b.address.ip() == address.ip());
+    let is_there = |address: &SocketAddr| bases.iter().any(|b| is_one_host(b.address, *address));
     let addresses = core.sockets.iter().map(|socket| socket.address);
     let removed: Vec<SocketAddr> = addresses.filter(|address| !is_there(address)).collect();
     if !removed.is_empty() {

@@ -6,10 +6,10 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::debug;
 
+use super::connect::dial;
 use super::stream::Octets;
 use super::tls::Tls;
 use crate::signaling::memory::{self, Memory};
@@ -141,6 +142,8 @@ pub enum RoomEvent {
 #[derive(Debug)]
 pub struct Room {
     events: mpsc::Receiver<RoomEvent>,
+    /// The session is given up.
+    renew: Arc<Notify>,
     keeper: JoinHandle<()>,
 }
 
@@ -158,13 +161,28 @@ impl Room {
         let tls = if secure { Tls::of_the_system().await } else { Tls::default() };
         let (sender, events) = mpsc::channel(WAITING);
         let member = Member::new(secret);
-        let mut keeper =
-            Keeper { request, tls, member, events: sender, session: None, inbox: VecDeque::new() };
+        let renew = Arc::new(Notify::new());
+        let mut keeper = Keeper {
+            request,
+            tls,
+            member,
+            events: sender,
+            renew: Arc::clone(&renew),
+            session: None,
+            inbox: VecDeque::new(),
+        };
         let mut socket = keeper.open().await?;
         keeper.member.connected();
         keeper.enter(&mut socket).await?;
         let keeper = tokio::spawn(keeper.run(socket));
-        Ok(Self { events, keeper })
+        Ok(Self { events, renew, keeper })
+    }
+
+    /// Gives up the session, whose signalling was dropped, and asks for another with the same peer:
+    /// [`RoomEvent::Peer`] tells both of it. Nothing happens where another has begun already. If
+    /// nobody is there, it waits for somebody.
+    pub fn renew(&self) {
+        self.renew.notify_one();
     }
 
     /// Gives up the place, and waits until the server was told, for a second at most. A program
@@ -211,6 +229,7 @@ struct Keeper {
     tls: Tls,
     member: Member,
     events: mpsc::Sender<RoomEvent>,
+    renew: Arc<Notify>,
     /// The application's signalling.
     session: Option<Memory>,
     /// What the peer said and the application has not taken.
@@ -226,18 +245,9 @@ impl Keeper {
     async fn connect(&self) -> Result<Socket, JoinError> {
         let uri = self.request.uri();
         let secure = is_secure(&self.request)?;
-        let host = uri.host().ok_or(JoinError::Url)?.trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(JoinError::Connect)?;
-        stream.set_nodelay(true).map_err(JoinError::Connect)?;
-        let stream: Box<dyn Octets> = if secure {
-            let ip = stream.peer_addr().map_err(JoinError::Connect)?.ip();
-            let name = Some(host).filter(|host| host.parse::<std::net::IpAddr>().is_err());
-            let stream = self.tls.connect(stream, name, ip).await;
-            Box::new(stream.map_err(|failure| JoinError::Connect(io::Error::other(failure)))?)
-        } else {
-            Box::new(stream)
-        };
+        let host = uri.host().ok_or(JoinError::Url)?;
+        let stream = dial(&self.tls, secure, host, uri.port_u16()).await;
+        let stream = stream.map_err(JoinError::Connect)?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_SIGNAL);
         config.max_frame_size = Some(MAX_SIGNAL);
@@ -278,10 +288,13 @@ impl Keeper {
         let mut again = AGAIN[0];
         loop {
             if let Some(socket) = socket.take() {
-                again = AGAIN[0];
                 match self.serve(socket).await {
                     Ended::Over => return,
                     Ended::Broken => self.tell(RoomEvent::Disconnected).await,
+                }
+                // A server that has no room is not asked ever more often.
+                if self.member.is_in() {
+                    again = AGAIN[0];
                 }
             }
             if timeout(again, self.wait()).await.is_ok() {
@@ -304,6 +317,7 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = self.events.closed() => return,
+                () = self.renew.notified() => self.begin_anew(),
                 step = poll_fn(|cx| poll_session(&mut self.session, &mut self.inbox, cx)) => {
                     self.step(step);
                 }
@@ -348,6 +362,7 @@ impl Keeper {
                     }
                 }
                 _ = silence.tick(), if takes_more => return Ended::Broken,
+                () = self.renew.notified() => self.begin_anew(),
                 () = self.events.closed() => {
                     self.member.leave();
                     let _ = self.say(&mut socket).await;
@@ -360,12 +375,29 @@ impl Keeper {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Signal(signal) => self.member.send(&signal),
-            Step::Over => {
-                self.session = None;
-                self.inbox.clear();
+            Step::Signal(signal) => {
+                if let Err(error) = self.member.send(&signal) {
+                    // One that nobody takes is told of in the log alone.
+                    debug!(%error, "a signal that is not carried");
+                    let _ = self.events.try_send(RoomEvent::Refused(error.to_string()));
+                }
             }
+            Step::Over => self.forget(),
         }
+    }
+
+    fn begin_anew(&mut self) {
+        // Another one has begun already, and nobody knows yet.
+        if self.session.as_ref().is_some_and(|memory| !memory.is_closed()) {
+            return;
+        }
+        self.forget();
+        self.member.renew();
+    }
+
+    fn forget(&mut self) {
+        self.session = None;
+        self.inbox.clear();
     }
 
     /// Sends what the member has to say.
@@ -389,8 +421,7 @@ impl Keeper {
             MemberEvent::Away => self.tell(RoomEvent::PeerAway).await,
             MemberEvent::Back => self.tell(RoomEvent::PeerBack).await,
             MemberEvent::Left => {
-                self.session = None;
-                self.inbox.clear();
+                self.forget();
                 self.tell(RoomEvent::PeerLeft).await;
             }
             MemberEvent::Refused { is_final, sentence } => {

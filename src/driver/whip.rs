@@ -5,20 +5,17 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::io;
-use std::net::IpAddr;
 
-use http::Uri;
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::clock::Clock;
+use super::connect::dial;
 use super::stream::Octets;
 use super::tls::Tls;
 use crate::signaling::memory::{self, Memory};
@@ -257,7 +254,9 @@ impl Keeper {
 
 /// Makes one request, on a connection of its own.
 async fn ask(tls: Tls, request: Request) -> Result<Response, Failure> {
-    let opening = timeout(OPEN, dial(&tls, request.uri()));
+    let uri = request.uri();
+    let secure = uri.scheme_str() == Some("https");
+    let opening = timeout(OPEN, dial(&tls, secure, uri.host().unwrap_or_default(), uri.port_u16()));
     let stream = match opening.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -268,21 +267,6 @@ async fn ask(tls: Tls, request: Request) -> Result<Response, Failure> {
     };
     let exchange = timeout(ANSWER, exchange(stream, request));
     exchange.await.unwrap_or(Err(Failure::NoResponse))
-}
-
-async fn dial(tls: &Tls, uri: &Uri) -> io::Result<Box<dyn Octets>> {
-    let secure = uri.scheme_str() == Some("https");
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    if !secure {
-        return Ok(Box::new(stream));
-    }
-    let ip = stream.peer_addr()?.ip();
-    let name = Some(host).filter(|host| host.parse::<IpAddr>().is_err());
-    let stream = tls.connect(stream, name, ip).await.map_err(io::Error::other)?;
-    Ok(Box::new(stream))
 }
 
 async fn exchange(stream: Box<dyn Octets>, request: Request) -> Result<Response, Failure> {

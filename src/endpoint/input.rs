@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::agent::{Answer, BaseId, Generation};
 use crate::canary::{Bug, planted};
 use crate::demux::Class;
-use crate::net::{AgentId, DropReason, Received, SocketId, canonical};
+use crate::net::{AgentId, DropReason, Received, SocketId, canonical, is_link_local, on_its_link};
 use crate::stun::{
     AttributeType, Authenticated, IntegrityError, Message, MessageClass, Method, ParseError,
     TransactionId,
@@ -28,7 +28,7 @@ impl Endpoint {
         datagram: &'b [u8],
     ) -> Received<'b> {
         self.clock(now);
-        let from = canonical(from);
+        let from = self.as_seen_by(socket, from);
         let known = self.sockets.iter().any(|(known, _)| *known == socket);
         let received = if known || self.relays.is_connection(socket) {
             self.dispatch(socket, from, datagram)
@@ -40,6 +40,16 @@ impl Endpoint {
             self.stats.count(reason);
         }
         received
+    }
+
+    /// An address that the system names, as pairs have it.
+    fn as_seen_by(&self, socket: SocketId, address: SocketAddr) -> SocketAddr {
+        if !is_link_local(&address) {
+            return canonical(address);
+        }
+        let socket = self.sockets.iter().find(|(known, _)| *known == socket);
+        let has_link = socket.is_some_and(|(_, socket)| is_link_local(&socket.address));
+        if has_link { on_its_link(address) } else { canonical(address) }
     }
 
     pub(super) fn dispatch<'b>(
@@ -228,9 +238,13 @@ impl Endpoint {
                 }
                 Ok(())
             }
-            Some(Answer::Error(code)) => {
+            Some(Answer::Error(code, reason)) => {
                 self.replies.push(reply(ReplyKind::Error(code)));
-                if code == 487 { Ok(()) } else { Err(DropReason::MissingAttribute) }
+                Err(reason)
+            }
+            Some(Answer::RoleConflict) => {
+                self.replies.push(reply(ReplyKind::Error(487)));
+                Ok(())
             }
             Some(Answer::Drop(reason)) => Err(reason),
             None => Err(DropReason::Closed),
@@ -330,7 +344,7 @@ impl Endpoint {
     /// [rfc8445-7.2.5.2.2-1]
     pub fn handle_unreachable(&mut self, now: Instant, socket: SocketId, to: SocketAddr) {
         self.clock(now);
-        let to = canonical(to);
+        let to = self.as_seen_by(socket, to);
         if let Some(gathered) = self.gatherer.handle_unreachable(socket, to) {
             self.take_gathered(gathered);
         }

@@ -24,7 +24,7 @@ use crate::event::Event;
 use crate::gather::{Gatherer, Server};
 use crate::net::{
     AgentId, ComponentId, HEADROOM, MIN_TRANSMIT, ServerId, Socket, SocketId, TAILROOM, Transmit,
-    canonical, is_deprecated,
+    is_deprecated, on_its_link,
 };
 use crate::rng::Seed;
 use crate::stats::EndpointStats;
@@ -728,7 +728,7 @@ fn push_exact<T>(list: &mut Vec<T>, entry: T) {
 fn base_of(socket: &Socket) -> BaseConfig {
     BaseConfig {
         component: socket.component,
-        address: canonical(socket.address),
+        address: on_its_link(socket.address),
         cost: socket.network_cost,
         reliable: socket.reliable,
         signalled: socket.signalled && !is_deprecated(&socket.address),

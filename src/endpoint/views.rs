@@ -43,6 +43,28 @@ impl<'a> Agent<'a> {
         self.0.local_description()
     }
 
+    /// Returns what to signal in an offer after the first exchange that restarts nothing: as
+    /// [`local_description`](Self::local_description), but of each data stream that has its
+    /// nominated pairs their local candidates alone, which the default destination is among; the
+    /// controlling side names the remote ones, too. An address that is hidden stays so: if it is
+    /// ours, the stream is described as before; if it is the peer's, no remote ones are named. Where
+    /// the peer, or somebody on the way, goes by the `c=` and `m=` lines, make such an offer once the
+    /// state is [`Completed`](crate::AgentState::Completed). The driver does so for the choice of two
+    /// lite agents alone; otherwise it describes all candidates again, like browsers.
+    /// [RFC 8839 §4.4.1]
+    #[must_use]
+    pub fn subsequent_offer(&self) -> Description {
+        self.0.subsequent_offer()
+    }
+
+    /// Returns what to signal in the answer to such an offer, once that was given to
+    /// [`set_remote_description`](AgentMut::set_remote_description). The pairs that it names as
+    /// remote candidates count if they work. [RFC 8839 §4.4.2]
+    #[must_use]
+    pub fn subsequent_answer(&self, offer: &Description) -> Description {
+        self.0.subsequent_answer(offer)
+    }
+
     /// Returns the pair that a component has selected.
     #[must_use]
     pub fn selected(&self, component: ComponentId) -> Option<SelectedPair> {
@@ -67,6 +89,13 @@ impl<'a> Agent<'a> {
     /// endpoint answers for them on the link of the address: they change only with the sockets.
     pub fn host_names(&self) -> impl Iterator<Item = (&'a str, IpAddr)> {
         self.0.host_names()
+    }
+
+    /// Returns the peer's username fragment for a stream, which names the generation that its
+    /// candidates belong to; `None` as long as it is not known. [RFC 8839 §5.4]
+    #[must_use]
+    pub fn remote_ufrag(&self, stream: u16) -> Option<&'a str> {
+        self.0.remote_ufrag(stream)
     }
 
     /// Returns whether further local candidates may turn up.
@@ -149,11 +178,14 @@ impl<'a> AgentMut<'a> {
         outcome.unwrap_or(Err(CandidateRejected::UnknownGeneration))
     }
 
-    /// Notes that the peer has no more candidates for a stream; `None` is all streams.
+    /// Notes that the peer has no more candidates for a stream; `None` is all streams. `ufrag` is
+    /// the generation that has ended, which the signalling is to say; without it the end counts
+    /// before the first restart only, as later it may be the late end of the generation before.
+    /// [RFC 8838 §13]
     ///
     /// # Errors
     ///
-    /// [`CandidateRejected`] if the stream or generation is unknown.
+    /// [`CandidateRejected`] if the stream or generation is unknown, or the generation is not said.
     pub fn end_of_remote_candidates(
         &mut self,
         stream: Option<u16>,

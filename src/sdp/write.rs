@@ -29,7 +29,7 @@ impl Description {
     ///
     /// `c=` and `m=` hold [`StreamDescription::default_destination`]; without it the default
     /// candidate, or 0.0.0.0 port 9 if there is none or candidates are trickled.
-    /// [rfc8839-4.2.1-p1]
+    /// [rfc8839-4.2.1-p1] [rfc8839-4.4.1.2.1-4]
     ///
     /// No field can break out of its line: what does not fit the grammar is left out.
     #[must_use]

@@ -39,6 +39,14 @@ pub fn pair(capacity: usize) -> (Memory, Memory) {
     )
 }
 
+impl Memory {
+    /// Whether the other end was dropped; there may still be signals to receive.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        lock(&self.outgoing).closed
+    }
+}
+
 fn lock(lane: &Shared) -> MutexGuard<'_, Lane> {
     lane.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -124,7 +132,9 @@ mod tests {
         let (mut left, mut right) = pair(4);
         let mut signal = Some(answer("1"));
         assert!(left.poll_send(&mut cx, &mut signal).is_ready());
+        assert!(!right.is_closed());
         drop(left);
+        assert!(right.is_closed());
         assert!(matches!(right.poll_recv(&mut cx), Poll::Ready(Some(Ok(_)))));
         assert!(matches!(right.poll_recv(&mut cx), Poll::Ready(None)));
         let mut late = Some(answer("2"));

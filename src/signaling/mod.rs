@@ -6,31 +6,65 @@
 //! `lines::JsonLines` speaks JSON lines over any byte stream, stdin and stdout included, and with
 //! the feature `whip` there is HTTP (RFC 9725).
 //!
-//! Implementing [`Signaling`] takes two methods that poll. A channel of messages does it thus:
+//! # A transport of your own
 //!
-//! ```
-//! use std::task::{Context, Poll};
-//! use floe::signaling::{Signal, Signaling, SignalingError, memory};
+//! What carries text for a program already, such as a chat, a queue or the bodies of SIP messages,
+//! carries signals too. A task holds one end of [`memory::pair`] and passes on what comes, and the
+//! connection has the other end. Text is to arrive whole and in order; what is no signal is left
+//! out, and when the text ends, so does the signalling: the connection itself goes on.
 //!
-//! struct Mine(memory::Memory);
+#![cfg_attr(all(feature = "tokio", feature = "serde"), doc = "```")]
+#![cfg_attr(not(all(feature = "tokio", feature = "serde")), doc = "```ignore")]
+//! use floe::signaling::{Signal, SignalingExt, memory::{Memory, pair}};
+//! use tokio::sync::mpsc::{Receiver, Sender, channel};
 //!
-//! impl Signaling for Mine {
-//!     fn poll_send(
-//!         &mut self,
-//!         cx: &mut Context<'_>,
-//!         signal: &mut Option<Signal>,
-//!     ) -> Poll<Result<(), SignalingError>> {
-//!         self.0.poll_send(cx, signal) // takes the signal once there is room for it
-//!     }
-//!
-//!     fn poll_recv(
-//!         &mut self,
-//!         cx: &mut Context<'_>,
-//!     ) -> Poll<Option<Result<Signal, SignalingError>>> {
-//!         self.0.poll_recv(cx) // `None`: the peer will say no more
+//! /// Says the signals of a connection as text, and hears those of its peer.
+//! async fn carry(mut floe: Memory, say: Sender<String>, mut hear: Receiver<String>) {
+//!     loop {
+//!         tokio::select! {
+//!             // While there is no room for more, it hears all the same.
+//!             said = async { Some((say.reserve().await.ok()?, floe.recv().await?)) } => {
+//!                 // No more of them: the connection is closed, or the text has ended.
+//!                 let Some((room, Ok(signal))) = said else { return };
+//!                 room.send(signal.to_json());
+//!             }
+//!             text = hear.recv() => {
+//!                 let Some(text) = text else { return };
+//!                 match Signal::from_json(&text) {
+//!                     Ok(signal) => {
+//!                         if floe.send(signal).await.is_err() {
+//!                             return;
+//!                         }
+//!                     }
+//!                     Err(error) => eprintln!("not a signal: {error}"),
+//!                 }
+//!             }
+//!         }
 //!     }
 //! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // In the place of these two channels stands what carries your text.
+//!     let (to_bob, from_alice) = channel(16);
+//!     let (to_alice, from_bob) = channel(16);
+//!     let ((alice, near), (bob, far)) = (pair(16), pair(16));
+//!     tokio::spawn(carry(near, to_bob, from_bob));
+//!     tokio::spawn(carry(far, to_alice, from_alice));
+//!
+//!     let node = floe::Node::builder().interface("lo").bind().await?;
+//!     let other = floe::Node::builder().interface("lo").bind().await?;
+//!     let (alice, bob) = tokio::try_join!(node.connect(alice), other.accept(bob))?;
+//!     alice.send(b"hello").await?;
+//!     assert_eq!(bob.recv(&mut [0; 1500]).await?, 5);
+//!     Ok(())
+//! }
 //! ```
+//!
+//! A type of your own implements [`Signaling`], which has two methods that poll:
+//! [`poll_send`](Signaling::poll_send) takes a signal once there is room for it, and
+//! [`poll_recv`](Signaling::poll_recv) tells of the next one, of an error, or that the peer will say
+//! no more.
 
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -38,6 +72,8 @@ use core::task::{Context, Poll};
 
 #[cfg(feature = "serde")]
 mod json;
+#[cfg(feature = "serde")]
+mod limit;
 #[cfg(all(feature = "tokio", feature = "serde"))]
 pub mod lines;
 pub mod memory;
@@ -45,6 +81,9 @@ pub mod memory;
 pub mod rooms;
 #[cfg(feature = "whip")]
 pub mod whip;
+
+#[cfg(feature = "serde")]
+pub use limit::Rate;
 
 /// The longest signalling message, in octets: 64 KiB.
 pub const MAX_SIGNAL: usize = 64 * 1024;
@@ -92,7 +131,8 @@ pub struct CandidateInit {
     pub sdp_mid: Option<String>,
     /// The index of the data stream, from 0; used where there is no `sdp_mid`.
     pub sdp_m_line_index: Option<u16>,
-    /// The ufrag of the generation that the candidate belongs to; `None` is the current one.
+    /// The ufrag of the generation that the candidate belongs to; `None` is the current one. Say
+    /// it with the end of candidates, which counts without it before the first restart only.
     pub username_fragment: Option<String>,
 }
 

@@ -41,7 +41,9 @@ impl Client {
     /// [rfc8489-6.3-p1]
     pub(super) fn handle_response(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
         let id = message.transaction_id();
-        let transaction = self.transactions.find(id).ok_or(DropReason::UnknownTransaction)?;
+        let Some(transaction) = self.transactions.find(id) else {
+            return self.answered_again(message);
+        };
         if transaction.ask.method() != message.method() {
             return Err(DropReason::UnexpectedMessage);
         }
@@ -61,6 +63,22 @@ impl Client {
             None => self.granted(transaction, message),
             Some(code) => self.refused(transaction, code, message),
         }
+        Ok(())
+    }
+
+    /// A request for an allocation that was sent twice may have got two: the NAT gave us another
+    /// address meanwhile, or the server had forgotten the first. What we send goes to the second,
+    /// and the address that the peer was told is that of the first: starts afresh.
+    fn answered_again(&mut self, message: &Message<'_>) -> Result<(), DropReason> {
+        let is_it = message.class() == MessageClass::Success
+            && self.allocated_by == Some(message.transaction_id())
+            && matches!(self.state, State::Allocated { .. })
+            && relayed(self.families, message) != self.relayed
+            && self.config.credentials.verify(message).is_ok();
+        if !is_it {
+            return Err(DropReason::UnknownTransaction);
+        }
+        self.out_of_step();
         Ok(())
     }
 
@@ -110,6 +128,7 @@ impl Client {
                 self.refused(transaction, UNKNOWN_ATTRIBUTE, message);
             }
             Ask::Allocate { families, .. } => {
+                self.allocated_by = (transaction.timing.sent() > 1).then_some(transaction.id);
                 self.allocated(transaction.started, families, message);
             }
             Ask::Refresh => {
@@ -118,6 +137,7 @@ impl Client {
                     self.mismatches = 0;
                 }
                 self.refresh_failures = 0;
+                self.allocated_by = None;
                 self.live(transaction.started, message);
             }
             Ask::Release => self.released(),
@@ -349,6 +369,7 @@ impl Client {
 
     fn forget_allocation(&mut self) {
         self.doubted = false;
+        self.allocated_by = None;
         self.transactions.clear();
         self.peers.start_afresh();
         self.forget_connections();

@@ -190,6 +190,9 @@ pub struct Client {
     pub(super) events: VecDeque<Event>,
     pub(super) relayed: [Option<SocketAddr>; 2],
     pub(super) mapped: Option<SocketAddr>,
+    /// The request that the allocation is the answer to, if it was sent more than once; until the
+    /// first refresh, when no other answer to it is on its way.
+    pub(super) allocated_by: Option<TransactionId>,
     pub(super) answered: bool,
     /// What is asked for, less what the server does not have.
     pub(super) families: Families,
@@ -230,6 +233,7 @@ impl Client {
             events: failed.into_iter().collect(),
             relayed: [None; 2],
             mapped: None,
+            allocated_by: None,
             answered: false,
             families: config.families,
             dont_fragment: config.dont_fragment && config.relay == RelayProtocol::Udp,

@@ -144,7 +144,7 @@ fn lifetime<'b>(encoder: Encoder<'b>, config: &ClientConfig) -> Encoder<'b> {
 #[derive(Clone, Debug)]
 pub(super) struct Transaction {
     pub(super) ask: Ask,
-    id: TransactionId,
+    pub(super) id: TransactionId,
     pub(super) timing: ClientTransaction,
     /// When it was first sent with this id.
     pub(super) started: Instant,

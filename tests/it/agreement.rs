@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use floe::candidate::CandidateKind;
+use floe::candidate::{CandidateKind, Credentials};
 use floe::config::{AgentConfig, CheckBackoff, Role};
 use floe::event::{PairFailure, RestartReason};
 use floe::{AgentState, ComponentId, DescriptionRejected, Event};
@@ -219,6 +219,36 @@ fn a_nomination_that_there_is_no_place_for_is_refused() {
     let answer = world.log.iter().find(|packet| packet.to == chosen).unwrap();
     assert!(answer.is_error());
     assert_eq!(answer.code(), 400);
+}
+
+/// Chromium checks and nominates at once when it restarts, with its new credentials and ours of
+/// before; was a check answered with success, it kept to that pair for good, and with 400 to the
+/// one of before. [rfc8445-7.3.1.5-2]
+#[test]
+fn a_check_by_credentials_of_before_the_peers_restart_is_refused() {
+    for (restarted, nominates) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (mut world, agent, mut hand) = controlled(|_| {});
+        world.respond(hand.address, hand.answering());
+        world.set_remote(agent, &hand.plain());
+        world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+        world.reach(agent, AgentState::Completed, ms(1_000));
+        let before = hand.theirs.clone();
+        hand.own = Credentials { ufrag: "anew".into(), ..hand.own };
+        hand.address = addr("192.0.2.2:3000");
+        if restarted {
+            world.set_remote(agent, &hand.plain());
+            hand.theirs = world.credentials(agent);
+            assert_ne!(before.ufrag, hand.theirs.ufrag);
+        }
+        let mut early = hand.clone();
+        early.theirs = before;
+        let check = if nominates { early.nomination() } else { early.check() };
+        world.inject(hand.address, addr("192.0.2.1:1000"), check);
+        world.run_for(ms(10));
+        let answer = world.log.iter().rfind(|packet| packet.to == hand.address);
+        let code = answer.map(Packet::code);
+        assert_eq!(code, Some(500), "restarted: {restarted}, nominates: {nominates}");
+    }
 }
 
 /// A packet that may not be sent any more is no answer that did not come.

@@ -131,7 +131,7 @@ fn offers_needed(world: &World, party: Party) -> usize {
     world.events_of(party.node).iter().filter(|event| **event == needed).count()
 }
 
-/// [rfc8445-8.2-1] [rfc8445-8.2-2]
+/// [rfc8445-8.2-1] [rfc8445-8.2-2] [rfc8839-4.4.1.3-4] [rfc8839-4.4.1.3-5] [rfc8839-4.4.1.3-6]
 #[test]
 fn two_lite_agents_with_a_choice_complete_when_the_controlling_one_has_told_its_own() {
     let (mut world, left, right) = two_of_both_families();
@@ -142,11 +142,21 @@ fn two_lite_agents_with_a_choice_complete_when_the_controlling_one_has_told_its_
     }
     world.run_for(ms(10_000));
 
-    let offer = world.description(left);
+    let offer = world.view(left).subsequent_offer();
     let [candidate] = &offer.streams[0].candidates[..] else { panic!("one candidate") };
     assert_eq!(candidate.socket_address(), Some(addr("[2001:db8:1::1]:1000")));
     assert_eq!(offer.streams[0].remote_candidates, [(1, addr("[2001:db8:1::2]:2000"))]);
-    world.exchange(left, right);
+    // Until then the other side tells all that may be chosen.
+    let early = world.view(right).subsequent_offer();
+    assert_eq!(early.streams[0].candidates.len(), 2);
+    assert_eq!(early.streams[0].remote_candidates, []);
+    world.set_remote(right, &offer);
+    let answer = world.view(right).subsequent_answer(&offer);
+    let [candidate] = &answer.streams[0].candidates[..] else { panic!("one candidate") };
+    assert_eq!(candidate.socket_address(), Some(addr("[2001:db8:1::2]:2000")));
+    assert_eq!(answer.streams[0].default_destination, Some(addr("[2001:db8:1::2]:2000")));
+    assert_eq!(answer.streams[0].remote_candidates, []);
+    world.set_remote(left, &answer);
     for side in [left, right] {
         assert_eq!(world.state(side), AgentState::Completed);
     }
@@ -177,7 +187,7 @@ fn of_two_lite_agents_that_both_chose_the_second_becomes_controlled() {
     world.set_remote(right, &before[0]);
     world.set_remote(left, &before[1]);
     assert_eq!((offers_needed(&world, left), offers_needed(&world, right)), (1, 1));
-    let choice = world.description(left);
+    let choice = world.view(left).subsequent_offer();
     world.set_remote(right, &choice);
     assert_eq!((world.role(left), world.role(right)), (Role::Controlling, Role::Controlled));
     assert_eq!(world.state(right), AgentState::Completed);

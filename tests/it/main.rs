@@ -37,6 +37,7 @@ mod rfc8656;
 mod rfc8838;
 mod rfc8838_sdp;
 mod rfc8839;
+mod rfc8839_subsequent;
 mod rfc8840;
 mod rfc8863;
 #[cfg(feature = "whip")]

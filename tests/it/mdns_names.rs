@@ -58,7 +58,8 @@ fn remote(world: &World, party: Party) -> Vec<CandidateStats> {
 /// Whatever can be seen of an agent, as text.
 fn all_that_shows(world: &World, party: Party) -> String {
     let view = world.view(party);
-    let sdp = view.local_description().to_sdp(&SessionTemplate::new(1, 1));
+    let told = [view.local_description(), view.subsequent_offer()];
+    let sdp = told.map(|description| description.to_sdp(&SessionTemplate::new(1, 1))).concat();
     let mut selected = view.selected(ComponentId::FIRST);
     if let Some(pair) = &mut selected {
         // That one is never hidden.
@@ -114,6 +115,21 @@ fn names_of_addresses_that_are_gone_are_forgotten() {
         world.run_for(ms(10));
         assert!(names(&world, party).len() <= 2, "{number}");
     }
+}
+
+/// What a check shows may be an address of this machine that is no base of ours, and has no name.
+#[test]
+fn an_address_that_a_check_showed_is_not_told_where_names_hide_ours() {
+    let mut world = World::new();
+    let party = world.party(naming(Role::Controlling), &["192.0.2.1:1000"]);
+    world.nat("192.0.2.1:1000", "10.0.0.9:1000");
+    let hand = Hand::new(&world, party, "192.0.2.9:9000");
+    world.respond(hand.address, hand.answering());
+    world.set_remote(party, &hand.plain());
+    world.reach(party, AgentState::Completed, ms(5_000));
+    let local = world.view(party).selected(ComponentId::FIRST).unwrap().local;
+    assert_eq!((local.kind, local.address), (CandidateKind::PeerReflexive, addr("10.0.0.9:1000")));
+    assert_eq!(world.view(party).subsequent_offer(), world.description(party));
 }
 
 /// [mdns-ice-candidates-3.1.2.4-2] [mdns-ice-candidates-3.1.2.4-3]
@@ -178,7 +194,7 @@ fn a_lite_agent_is_where_it_says() {
 }
 
 /// [mdns-ice-candidates-3.2.1-p1] [mdns-ice-candidates-3.3.1-1a] [mdns-ice-candidates-3.3.1-1b]
-/// [mdns-ice-candidates-3.3.1-4] [mdns-ice-candidates-3.1.2.4-4b]
+/// [mdns-ice-candidates-3.3.1-4] [mdns-ice-candidates-3.1.2.4-4b] [rfc8828-5.2-5]
 #[test]
 fn two_agents_that_hide_their_addresses_connect_and_show_none() {
     let mut world = World::new();

@@ -34,7 +34,7 @@ fn one(role: Role, bases: &[&str]) -> (World, Party, Hand) {
 }
 
 /// An agent with `streams` streams of `components` components at 192.0.2.1, port 1000 + 10 s + c.
-fn many(streams: u16, components: u16, mut config: AgentConfig) -> (World, Party, Hand) {
+pub(crate) fn many(streams: u16, components: u16, mut config: AgentConfig) -> (World, Party, Hand) {
     let mut world = World::new();
     let node = world.node(EndpointConfig::default());
     for stream in 0..streams {
@@ -51,7 +51,7 @@ fn many(streams: u16, components: u16, mut config: AgentConfig) -> (World, Party
 }
 
 /// A description with the given candidates for each stream.
-fn streams(hand: &Hand, candidates: &[Vec<Candidate>]) -> Description {
+pub(crate) fn streams(hand: &Hand, candidates: &[Vec<Candidate>]) -> Description {
     let mut description = hand.description(&[]);
     let template = description.streams.remove(0);
     for candidates in candidates {
@@ -62,7 +62,7 @@ fn streams(hand: &Hand, candidates: &[Vec<Candidate>]) -> Description {
     description
 }
 
-fn founded(foundation: &str, address: &str, rank: u16, component: u16) -> Candidate {
+pub(crate) fn founded(foundation: &str, address: &str, rank: u16, component: u16) -> Candidate {
     let mut candidate = host_of(address, rank, component);
     candidate.foundation = Foundation::new(foundation).unwrap();
     candidate
@@ -561,6 +561,40 @@ fn triggered_checks_come_first_in_the_order_of_their_causes() {
     let order: Vec<_> = starts(&world, start).iter().map(|(_, to)| *to).collect();
     let expected = [1, 5, 4, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 1_000)));
     assert_eq!(order, expected);
+}
+
+/// By the letter it waits its turn. [rfc8445-6.1.4.1-p1]
+#[test]
+fn the_check_that_nominates_goes_before_the_others() {
+    let ours = AgentConfig::new(Role::Controlling).check_backoff;
+    for (backoff, answers, triggers, expected) in [
+        (CheckBackoff::Rfc, 1, [5, 4, 3].as_slice(), [1, 5, 4, 3, 1].as_slice()),
+        // The others are not needed any more.
+        (ours, 1, &[5, 4, 3], &[1, 1]),
+        // Nor is one of a higher priority, in the same class.
+        (ours, 2, &[5, 1, 4], &[1, 2, 2]),
+    ] {
+        let mut settings = config(Role::Controlling);
+        settings.check_backoff = backoff;
+        let mut world = World::with_delay(ms(10));
+        let party = world.party(settings, &[BASE]);
+        let mut hand = Hand::new(&world, party, PEER);
+        let start = world.now;
+        world.set_remote(party, &hand.description(&crowd(5)));
+        let of = |last: u8| SocketAddr::from(([10, 0, 0, last], 1_000));
+        world.respond(of(answers), hand.answering());
+        // Its answer is on its way.
+        world.run_for(ms(if answers == 1 { 5 } else { 55 }));
+        for last in triggers {
+            let check = hand.check();
+            world.deliver(of(*last), addr(BASE), &check);
+        }
+        world.run_for(ms(300));
+        let starts = starts(&world, start);
+        let expected: Vec<_> = expected.iter().map(|last| of(*last)).collect();
+        let order: Vec<_> = starts.iter().map(|(_, to)| *to).take(expected.len()).collect();
+        assert_eq!(order, expected, "{backoff:?}");
+    }
 }
 
 /// [rfc8445-6.1.2-p1]

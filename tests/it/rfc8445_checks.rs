@@ -9,7 +9,9 @@ use floe::stats::{AgentStats, PairStateKind};
 use floe::stun::{AttributeType, IntegrityKey, MessageClass, TransactionId};
 use floe::{AgentState, ComponentId, DropReason, Socket};
 
-use crate::harness::{Hand, Outcome, Packet, Party, World, addr, distinct_ids, encode, host, ms};
+use crate::harness::{
+    Hand, Outcome, Packet, Party, Verdict, World, addr, distinct_ids, encode, host, ms,
+};
 
 pub(crate) const BASE: &str = "192.0.2.1:1000";
 pub(crate) const PEER: &str = "192.0.2.9:9000";
@@ -714,6 +716,27 @@ fn a_check_of_a_succeeded_pair_triggers_nothing() {
     assert_eq!(state(&world, party), PairStateKind::Succeeded);
 }
 
+/// pion and its like nominate what is checked after it works, and otherwise look again after
+/// 200 ms; who has regular nomination needs no second check. [rfc8445-7.3.1.4-1]
+#[test]
+fn a_check_that_the_peer_triggered_goes_out_though_the_pair_works_meanwhile() {
+    for (ice2, expected) in [(false, [0, 50].as_slice()), (true, &[0])] {
+        let (mut world, party, mut hand) = one(Role::Controlled);
+        let mut description = hand.plain();
+        description.options.ice2 = ice2;
+        let start = world.now;
+        world.set_remote(party, &description);
+        let check = hand.check();
+        world.deliver(addr(PEER), addr(BASE), &check);
+        let first = last_check(&world);
+        answer(&mut world, &first, &hand.success(&first));
+        assert_eq!(state(&world, party), PairStateKind::Succeeded);
+        world.run_for(ms(400));
+        let times: Vec<_> = checks(&world).iter().map(|check| check.at - start).collect();
+        assert_eq!(times, expected.iter().map(|at| ms(*at)).collect::<Vec<_>>(), "{ice2}");
+    }
+}
+
 /// [rfc8445-7.3.1.4-p4]
 #[test]
 fn a_triggered_pair_has_the_host_candidate_of_the_base() {
@@ -768,9 +791,11 @@ fn the_peer_is_told_by_the_second_half_of_the_username() {
     world.set_remote(party, &hand.description(&[]));
     hand.own.ufrag = "someoneelse".into();
     let check = hand.check();
-    assert!(ask(&mut world, &hand, &check).is_success(), "it knows our password");
+    let outcome = world.deliver(hand.address, addr(BASE), &check);
+    assert_eq!(outcome, Outcome::Dropped(DropReason::WrongGeneration));
+    assert_eq!(world.log[0].code(), 500, "it knows our password, but its own one is not known");
     world.run_for(ms(1_000));
-    assert!(checks(&world).is_empty(), "but its own one is not known");
+    assert!(checks(&world).is_empty());
 }
 
 /// [rfc8445-7.2.5.3.4-p2] [rfc8445-7.3.1.5-p1]
@@ -822,4 +847,49 @@ fn a_pair_whose_nomination_is_refused_is_not_used() {
     assert!(world.route(party).is_err());
     world.run_for(ms(41_000));
     assert_eq!(world.state(party), AgentState::Failed);
+}
+
+/// A server on a link is asked from an address of another scope, too, and then the link counts.
+#[test]
+fn a_link_local_server_is_asked_on_its_link() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, "[2001:db8::1]:1");
+    let server = addr("[fe80::5%2]:3478");
+    world.respond(server, crate::harness::stun_server(|_| addr("[2001:db8::9]:7")));
+    world.server(node, floe::Server::stun(server));
+    let party = world.agent(node, AgentConfig::new(Role::Controlling));
+    world.run_for(ms(200));
+    assert_eq!(world.log[0].to, server);
+    assert_eq!(world.description(party).streams[0].candidates.len(), 2);
+}
+
+/// The system names the link in its own addresses and in those that it hears from; what is signalled
+/// names none. [rfc8445-7.2.5.2.1-1]
+#[test]
+fn link_local_addresses_connect_though_signalling_does_not_name_the_link() {
+    let mut world = World::new();
+    let sides = [("[fe80::1%7]:1", Role::Controlling), ("[fe80::2%3]:2", Role::Controlled)];
+    let [left, right] = sides.map(|(base, role)| world.party(AgentConfig::new(role), &[base]));
+    world.filter(|packet| {
+        if let std::net::SocketAddr::V6(from) = &mut packet.from {
+            from.set_scope_id(if from.port() == 1 { 3 } else { 7 });
+        }
+        Verdict::Pass
+    });
+    // One side's own signalling names a link all the same.
+    let mut offer = world.description(left);
+    for candidate in &mut offer.streams[0].candidates {
+        candidate.address = floe::candidate::CandidateAddress::Ip(addr("[fe80::1%3]:1"));
+    }
+    world.set_remote(right, &offer);
+    let answer = world.description(right);
+    world.set_remote(left, &answer);
+    for side in [left, right] {
+        world.reach(side, AgentState::Completed, ms(2_000));
+        let [pair] = &world.pairs(side)[..] else { panic!("one pair") };
+        assert!(pair.selected);
+        let ends = [&world.stats(side).local, &world.stats(side).remote];
+        assert!(ends.iter().all(|known| known.len() == 1 && known[0].kind == CandidateKind::Host));
+    }
 }

@@ -7,6 +7,7 @@ use floe::stun::AttributeType;
 use floe::{AgentState, ComponentId, Event, Instant, Socket};
 
 use crate::harness::{Hand, Packet, Party, Verdict, World, addr, host, host_of, ms};
+use crate::rfc8445_checklists::{founded, many, streams};
 
 /// The attribute of renomination.
 const NOMINATION: AttributeType = AttributeType(0xC001);
@@ -120,6 +121,59 @@ fn nomination_repeats_the_check_of_a_valid_pair() {
     assert_ne!(first.id(), nominated.id());
     let answered = world.log.iter().find(|p| p.is_success() && p.to == first.from).unwrap();
     assert!(nominated.at >= answered.at + world.delay);
+}
+
+/// Its path has just answered; what comes after it waits for as much longer, so that there are no
+/// more checks in a time. By the letter it waits as all do. [rfc8445-8.1.1-p1] [rfc8445-6.1.4.2-p1]
+#[test]
+fn the_check_that_nominates_goes_as_soon_as_its_pair_works() {
+    let ours = AgentConfig::new(Role::Controlling).check_backoff;
+    for (backoff, expected) in [(ours, [0, 50, 60, 150]), (CheckBackoff::Rfc, [0, 50, 100, 150])] {
+        let mut config = AgentConfig::new(Role::Controlling);
+        config.check_backoff = backoff;
+        let mut world = World::with_delay(ms(30));
+        let left = world.party(config, &["192.0.2.1:1000"]);
+        let mut hand = Hand::new(&world, left, "192.0.2.2:2000");
+        world.respond(hand.address, hand.answering());
+        let start = world.now;
+        let others = [host("192.0.2.3:1", 2), host("192.0.2.4:1", 3)];
+        let first = host("192.0.2.2:2000", 1);
+        world.set_remote(left, &hand.description(&[&[first], others.as_slice()].concat()));
+        world.run_for(ms(62));
+        // The nomination stays without an answer, and there is something else to check.
+        cut(&mut world, "192.0.2.1:1000", "192.0.2.2:2000");
+        let check = hand.check();
+        world.deliver(addr("192.0.2.4:1"), addr("192.0.2.1:1000"), &check);
+        world.run_for(ms(98));
+        let sent = world.requests_from("192.0.2.1:1000");
+        let times: Vec<_> = sent.iter().map(|packet| packet.at - start).collect();
+        assert_eq!(times, expected.map(ms), "{backoff:?}");
+        assert!(sent[2].nominates());
+    }
+}
+
+/// The peer has checked five others meanwhile. [rfc8445-6.1.4.1-p1]
+#[test]
+fn a_nomination_without_an_answer_is_repeated_before_the_others_are_checked() {
+    let mut world = World::with_delay(ms(1));
+    let agent = world.party(letter(Role::Controlling), &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    let others: Vec<_> = (3..8).map(|n: u16| host(&format!("192.0.2.{n}:1"), n)).collect();
+    let first = host("192.0.2.2:2000", 1);
+    world.set_remote(agent, &hand.description(&[&[first], others.as_slice()].concat()));
+    world.run_for(ms(3));
+    cut(&mut world, "192.0.2.1:1000", "192.0.2.2:2000");
+    world.run_for(ms(100));
+    for other in &others {
+        let check = hand.check();
+        world.deliver(other.socket_address().unwrap(), addr("192.0.2.1:1000"), &check);
+    }
+    world.run_for(ms(300));
+    let sent = world.requests_from("192.0.2.1:1000");
+    let nominating = sent.iter().enumerate().filter(|(_, packet)| packet.nominates());
+    let places: Vec<_> = nominating.map(|(place, _)| place).collect();
+    assert_eq!(places, [1, 4, 7]);
 }
 
 /// [rfc8863-4-6] [rfc8838-13-3] [rfc8838-13-9]
@@ -281,6 +335,20 @@ fn two_addresses(config: AgentConfig, renomination: bool) -> (World, Party, Hand
     (world, agent, high, low)
 }
 
+/// The same, of a peer that nominates all pairs and trickles: the lower one is signalled so far.
+fn one_signalled(low_candidate: Candidate) -> (World, Party, Hand, Hand) {
+    let (mut world, agent, high, low) = two_silent(AgentConfig::new(Role::Controlled));
+    world.respond(high.address, high.answering());
+    world.respond(low.address, low.answering());
+    let mut description = high.description(&[low_candidate]);
+    description.options.trickle = true;
+    (description.options.ice2, description.options.renomination) = (false, false);
+    description.streams[0].end_of_candidates = false;
+    world.set_remote(agent, &description);
+    world.run_for(ms(100));
+    (world, agent, high, low)
+}
+
 fn selected(world: &World, party: Party) -> Option<std::net::SocketAddr> {
     world.view(party).selected(ComponentId::FIRST).map(|pair| pair.remote.address)
 }
@@ -344,6 +412,44 @@ fn aggressive_nominations_before_our_checks_end_on_the_highest_priority() {
     world.set_remote(agent, &high.description(&candidates));
     world.run_for(ms(500));
     assert_eq!(selected(&world, agent), Some(high.address));
+}
+
+/// Firefox ranks its pairs by the priorities of its candidates; a check that is there before its
+/// candidate tells less. [rfc8445-8.1.1-4] [rfc8838-11-2]
+#[test]
+fn a_nomination_from_an_address_that_is_signalled_later_counts_by_what_the_peer_says() {
+    for (high_first, told_first) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (mut world, agent, mut high, mut low) = one_signalled(host("192.0.2.3:3000", 2));
+        for is_high in [high_first, !high_first] {
+            let hand = if is_high { &mut high } else { &mut low };
+            let octets = hand.nomination();
+            world.inject(hand.address, addr("192.0.2.1:1000"), octets);
+            world.run_for(ms(if told_first { 1 } else { 100 }));
+        }
+        world.run_for(world.delay);
+        world.add_candidate(agent, &host("192.0.2.2:2000", 1)).unwrap();
+        world.run_for(ms(200));
+        assert_eq!(selected(&world, agent), Some(high.address), "{high_first} {told_first}");
+        let remote = world.view(agent).selected(ComponentId::FIRST).unwrap().remote;
+        assert_eq!(remote.kind, CandidateKind::Host);
+    }
+}
+
+/// [rfc8445-8.1.1-4] [rfc8838-11-2]
+#[test]
+fn a_nominated_address_that_turns_out_to_be_a_relay_gives_way_to_the_others() {
+    let mut reflexive = host("192.0.2.3:3000", 2);
+    reflexive.kind = CandidateKind::ServerReflexive;
+    reflexive.priority = priority(CandidateKind::ServerReflexive, 65_535, 1);
+    let (mut world, agent, mut high, mut low) = one_signalled(reflexive);
+    for hand in [&mut high, &mut low] {
+        let octets = hand.nomination();
+        world.inject(hand.address, addr("192.0.2.1:1000"), octets);
+        world.run_for(ms(100));
+    }
+    assert_eq!(selected(&world, agent), Some(high.address));
+    world.add_candidate(agent, &relayed("192.0.2.2:2000")).unwrap();
+    assert_eq!(selected(&world, agent), Some(low.address));
 }
 
 /// A peer that nominates one pair after another, and is heard all at once: its last one counts,
@@ -552,6 +658,64 @@ fn the_session_is_completed_when_each_component_has_its_pair() {
     let nominated: std::collections::BTreeSet<_> =
         world.log.iter().filter(|p| p.nominates()).map(|p| (p.from, p.to)).collect();
     assert_eq!(nominated.len(), 3, "{nominated:?}");
+}
+
+/// Three answers come at once: of the nominations one goes ahead of the pace, which waits for the
+/// endpoint's; a Ta later the last follows. [rfc8445-6.1.4.2-p1] [rfc8445-14.2-3]
+#[test]
+fn of_several_nominations_one_goes_ahead_of_the_pace() {
+    let (mut world, party, hand) = many(3, 1, letter(Role::Controlling));
+    let start = world.now;
+    let of = |n: u16| addr(&format!("10.0.0.{n}:1"));
+    let candidates = [1, 2, 3].map(|n| vec![founded(&format!("f{n}"), &of(n).to_string(), 1, 1)]);
+    for n in [1, 2, 3] {
+        world.respond(of(n), hand.answering());
+    }
+    world.filter(move |packet| {
+        if packet.is_success() && packet.at < start + ms(200) {
+            packet.delay = start + ms(200) - packet.at;
+        }
+        Verdict::Pass
+    });
+    world.set_remote(party, &streams(&hand, &candidates));
+    world.run_for(ms(400));
+    let nominating = world.log.iter().filter(|packet| packet.nominates());
+    let sent: Vec<_> = nominating.map(|packet| (packet.at - start, packet.to)).collect();
+    assert_eq!(sent, [(ms(200), of(1)), (ms(205), of(2)), (ms(300), of(3))]);
+}
+
+/// What the peer has not heard of is nominated again, but not for ever: the pair does not work any
+/// more, and another does. [rfc8445-8.1.1-p1]
+#[test]
+fn a_nomination_that_is_made_again_does_not_hold_up_the_next() {
+    for heard_early in [false, true] {
+        let mut config = AgentConfig::new(Role::Controlling);
+        config.backup = BackupPolicy::Off;
+        let (mut world, agent, mut high, mut low) = two_silent(config);
+        world.respond(high.address, high.answering());
+        world.respond(low.address, low.answering());
+        let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+        let mut description = high.description(&candidates);
+        description.options.renomination = true;
+        let to = addr("192.0.2.1:1000");
+        if heard_early {
+            let check = high.check();
+            world.inject(high.address, to, check);
+            world.run_for(ms(50));
+        }
+        world.set_remote(agent, &description);
+        world.run_for(ms(1_000));
+        assert_eq!(world.route(agent), Ok(high.address));
+        world.silence(high.address);
+        world.run_for(ms(2_000));
+        let check = low.check();
+        world.inject(low.address, to, check);
+        let remains = |world: &World| {
+            let selected = world.view(agent).selected(ComponentId::FIRST);
+            selected.is_none_or(|pair| pair.remote.address == high.address)
+        };
+        assert!(world.run_while(ms(9_000), remains));
+    }
 }
 
 /// Component 2 of stream 0 works nowhere. [rfc8445-8.1.1-1] [rfc8445-12.1-4] [rfc8445-8.1.2-5]

@@ -1,9 +1,13 @@
 //! Restarts, keepalives and data. [RFC 8445 §9, §11, §12]
 
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use floe::candidate::{Candidate, CandidateAddress};
 use floe::config::{AgentConfig, BackupPolicy, CheckBackoff, EndpointConfig, Mode, Role};
 use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError};
 
-use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, ms};
+use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, distinct_ids, host, ms};
 
 /// Two parties that have selected their pair.
 fn connected() -> (World, Party, Party) {
@@ -124,26 +128,36 @@ fn there_is_always_a_route_during_a_restart() {
     assert!(!world.events.iter().any(|(_, _, event)| lost(event)));
 }
 
-/// [rfc8445-9-p1] [rfc8445-9-3]
-#[test]
-fn old_credentials_are_answered_until_the_new_generation_is_settled() {
+/// Lets the peer check, and says whether it got an answer.
+fn is_answered(world: &mut World, peer: &mut Hand) -> bool {
+    world.mail(peer.address);
+    let octets = peer.check();
+    world.inject(peer.address, addr("192.0.2.1:1000"), octets);
+    world.run_for(ms(50));
+    world.mail(peer.address).iter().any(Packet::is_success)
+}
+
+/// An agent that has selected its pair with a peer that answers.
+fn completed() -> (World, Party, Hand) {
+    completed_with(AgentConfig::new(Role::Controlling))
+}
+
+fn completed_with(config: AgentConfig) -> (World, Party, Hand) {
     let mut world = World::new();
-    let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
-    let mut old = Hand::new(&world, agent, "192.0.2.2:2000");
-    let to = addr("192.0.2.1:1000");
-    world.respond(old.address, old.answering());
-    world.set_remote(agent, &old.plain());
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let peer = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(peer.address, peer.answering());
+    world.set_remote(agent, &peer.plain());
     world.reach(agent, AgentState::Completed, ms(1_000));
+    (world, agent, peer)
+}
+
+/// An agent that has restarted once, and its peer before that and after: both answer.
+fn restarted() -> (World, Party, [Hand; 2]) {
+    let (mut world, agent, mut old) = completed();
     world.restart(agent);
-    let answered = |world: &mut World, hand: &mut Hand| {
-        world.mail(hand.address);
-        let octets = hand.check();
-        world.inject(hand.address, to, octets);
-        world.run_for(ms(50));
-        world.mail(hand.address).iter().any(Packet::is_success)
-    };
     world.run_for(ms(10_000));
-    assert!(answered(&mut world, &mut old));
+    assert!(is_answered(&mut world, &mut old));
     let mut new = Hand::new(&world, agent, "192.0.2.2:2000");
     new.own.ufrag = "new1".into();
     new.own.password = "FAKEanotherFAKEanother".into();
@@ -156,17 +170,204 @@ fn old_credentials_are_answered_until_the_new_generation_is_settled() {
         vec![if ours { second.success(packet) } else { first.success(packet) }]
     });
     world.set_remote(agent, &new.plain());
-    assert!(answered(&mut world, &mut old));
+    assert!(is_answered(&mut world, &mut old));
     world.reach(agent, AgentState::Completed, ms(1_000));
-    assert!(answered(&mut world, &mut old) && answered(&mut world, &mut new));
+    // A peer that does not check has not heard of the new generation.
+    world.run_for(ms(20_000));
+    assert!(is_answered(&mut world, &mut old));
+    (world, agent, [old, new])
+}
+
+/// [rfc8445-9-p1] [rfc8445-9-3]
+#[test]
+fn old_credentials_are_answered_until_the_new_generation_is_settled() {
+    let (mut world, _, [mut old, mut new]) = restarted();
+    assert!(is_answered(&mut world, &mut new) && is_answered(&mut world, &mut old));
     world.run_for(ms(5_000));
-    assert!(!answered(&mut world, &mut old));
-    assert!(answered(&mut world, &mut new));
+    assert!(!is_answered(&mut world, &mut old));
+    assert!(is_answered(&mut world, &mut new));
     let before = world.log.len();
     world.run_for(ms(20_000));
-    let checks = world.log[before..].iter().filter(|p| p.is_request() && p.from == to);
+    let from = addr("192.0.2.1:1000");
+    let checks = world.log[before..].iter().filter(|p| p.is_request() && p.from == from);
     assert!(checks.clone().count() > 0);
     assert!(checks.into_iter().all(|p| p.message().username().unwrap().starts_with(b"new1")));
+}
+
+/// A peer that answers and never checks does not have it kept for ever.
+#[test]
+fn the_old_generation_is_kept_for_thirty_seconds_at_most() {
+    let (mut world, _, [mut old, mut new]) = restarted();
+    world.run_for(ms(12_000));
+    assert!(!is_answered(&mut world, &mut old));
+    assert!(is_answered(&mut world, &mut new));
+}
+
+/// The peer moved, and restarted from where it is now: what it has not checked yet works, and what
+/// was before does not. [rfc8445-9-p1]
+#[test]
+fn a_second_restart_keeps_no_generation_that_is_dead() {
+    let (mut world, agent, mut peer) = completed();
+    assert!(is_answered(&mut world, &mut peer));
+    world.run_for(ms(5_000));
+    world.silence(peer.address);
+    let mut moved = Hand::new(&world, agent, "192.0.2.9:9000");
+    moved.own.ufrag = "new1".into();
+    world.respond(moved.address, moved.answering());
+    world.set_remote(agent, &moved.plain());
+    world.run_for(ms(1_500));
+    assert_eq!(world.state(agent), AgentState::Completed);
+    world.restart(agent);
+    for _ in 0..30 {
+        assert_eq!(world.route(agent), Ok(moved.address));
+        world.run_for(ms(1_000));
+    }
+}
+
+/// A generation in which the peer has not checked does not take the place of the one that it uses.
+/// [rfc8445-9-p1] [rfc8445-9-3]
+#[test]
+fn a_second_restart_keeps_the_generation_that_the_peer_uses() {
+    for heard in [false, true] {
+        let (mut world, agent, [mut old, mut new]) = restarted();
+        assert!(!heard || is_answered(&mut world, &mut new));
+        world.restart(agent);
+        world.run_for(ms(10_000));
+        assert_eq!(is_answered(&mut world, &mut old), !heard);
+        assert_eq!(is_answered(&mut world, &mut new), heard);
+        assert!(world.route(agent).is_ok());
+    }
+}
+
+/// Firefox answers checks that come before our answer does, and keeps the first of each pair for
+/// later: of a nomination it does not know then. [rfc8445-8.1.1-p1]
+#[test]
+fn a_nomination_from_before_the_peer_had_our_credentials_is_made_again() {
+    for delay in [ms(0), ms(25)] {
+        let mut world = World::new();
+        let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
+        let mut peer = Hand::new(&world, agent, "192.0.2.2:2000");
+        world.respond(peer.address, peer.answering());
+        world.set_remote(agent, &peer.plain());
+        let nominated = |world: &World| {
+            let checks = world.requests_from("192.0.2.1:1000");
+            distinct_ids(checks.into_iter().filter(|packet| packet.nominates())).len()
+        };
+        // In the second round the answer is still under way.
+        assert!(world.run_while(ms(1_000), |world| nominated(world) == 0));
+        world.run_for(ms(30) - delay);
+        assert_eq!(world.state(agent) == AgentState::Completed, delay.is_zero());
+        for _ in 0..3 {
+            let check = peer.check();
+            world.inject(peer.address, addr("192.0.2.1:1000"), check);
+            world.run_for(ms(100));
+            assert_eq!(nominated(&world), 2);
+        }
+        assert_eq!(world.state(agent), AgentState::Completed);
+        let selected = |event: &&Event| matches!(event, Event::Selected { .. });
+        assert_eq!(world.events_of(agent.node).iter().filter(selected).count(), 1);
+    }
+}
+
+/// Chromium that restarts while its answer to our restart is under way checks by our credentials
+/// with its next ones, and keeps to what it takes for a pair then. [rfc8445-7.3-5] [rfc8445-7.3-6]
+#[test]
+fn a_check_that_comes_before_the_answer_to_a_restart_is_answered_when_repeated() {
+    for letter in [false, true] {
+        let mut config = AgentConfig::new(Role::Controlling);
+        if letter {
+            config.check_backoff = CheckBackoff::Rfc;
+        }
+        let (mut world, agent, mut peer) = completed_with(config);
+        world.restart(agent);
+        peer.theirs = world.credentials(agent);
+        let mut answered = [("answer", "192.0.2.2:3000"), ("next", "192.0.2.2:4000")].map(|new| {
+            let (ufrag, address) = new;
+            let mut hand = peer.clone();
+            hand.own.ufrag = ufrag.into();
+            hand.address = addr(address);
+            world.respond(hand.address, hand.answering());
+            assert_eq!(is_answered(&mut world, &mut hand), letter);
+            hand
+        });
+        let [answer, next] = &mut answered;
+        world.set_remote(agent, &answer.description(&[host("192.0.2.9:9000", 1)]));
+        world.run_for(ms(100));
+        assert!(world.find_pair(agent, "192.0.2.1:1000", "192.0.2.2:3000").is_some());
+        assert!(world.find_pair(agent, "192.0.2.1:1000", "192.0.2.2:4000").is_none());
+        assert!(is_answered(&mut world, answer));
+        assert!(!is_answered(&mut world, next));
+    }
+}
+
+/// How the peer of [`nominated`] fares.
+#[derive(Clone, Copy, PartialEq)]
+enum Case {
+    First,
+    Restarted,
+    RestartedAsThePathDied,
+    RestartedWithRenomination,
+}
+
+/// Whom an agent nominates, and how long after it heard of `better`, which is silent, and of a worse
+/// candidate that answers. With `late` it hears of a third one after 100 ms, which is as good as
+/// the first and answers.
+fn nominated(case: Case, better: Candidate, late: bool) -> (SocketAddr, Duration) {
+    let config = AgentConfig::new(Role::Controlling);
+    let (mut world, mut agent, mut peer) = completed_with(config.clone());
+    if case == Case::First {
+        agent = world.party(config, &["192.0.2.1:1001"]);
+    } else {
+        world.restart(agent);
+        peer.own.ufrag = "new1".into();
+    }
+    if case == Case::RestartedAsThePathDied {
+        world.silence(peer.address);
+    }
+    world.run_for(ms(1_000));
+    peer.theirs = world.credentials(agent);
+    let [low, third] = ["192.0.2.3:3000", "192.0.2.5:5000"].map(addr);
+    for address in [low, third] {
+        peer.address = address;
+        world.respond(address, peer.answering());
+    }
+    let mut description = peer.description(&[better, host("192.0.2.3:3000", 3)]);
+    description.options.trickle = true;
+    description.streams[0].end_of_candidates = false;
+    description.options.renomination = case == Case::RestartedWithRenomination;
+    let began = world.now;
+    let nomination = |world: &World| {
+        let nominates = |packet: &&Packet| packet.at >= began && packet.nominates();
+        world.log.iter().find(nominates).map(|packet| (packet.to, packet.at - began))
+    };
+    world.set_remote(agent, &description);
+    world.run_while(ms(100), |world| nomination(world).is_none());
+    if late {
+        world.add_candidate(agent, &host("192.0.2.5:5000", 2)).unwrap();
+    }
+    world.run_while(ms(1_000), |world| nomination(world).is_none());
+    nomination(&world).unwrap()
+}
+
+/// Chromium checks nothing that is worse than the pair it used before the restart, and follows no
+/// nomination of that. [rfc8445-8.1.1-p1]
+#[test]
+fn after_a_restart_a_better_pair_is_waited_for_where_the_nomination_is_final() {
+    let [low, third] = ["192.0.2.3:3000", "192.0.2.5:5000"].map(addr);
+    let silent = host("192.0.2.4:4000", 1);
+    let mut named = silent.clone();
+    let name = "9b36eaac-bb2e-49bb-bb78-21c41c499900.local".into();
+    named.address = CandidateAddress::Name { host: name, port: 4000 };
+    for better in [silent, named] {
+        let (to, after) = nominated(Case::Restarted, better.clone(), false);
+        assert!(to == low && after >= ms(500), "{to} {after:?}");
+        for case in [Case::First, Case::RestartedAsThePathDied, Case::RestartedWithRenomination] {
+            let (to, after) = nominated(case, better.clone(), false);
+            assert!(to == low && after < ms(200), "{to} {after:?}");
+        }
+        let (to, after) = nominated(Case::Restarted, better, true);
+        assert!(to == third && after >= ms(500), "{to} {after:?}");
+    }
 }
 
 /// Both restart at once: nobody restarts again for it. [rfc8445-9-1]

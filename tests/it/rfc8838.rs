@@ -173,6 +173,24 @@ fn candidates_before_the_description_are_refused() {
     assert_eq!(early, Err(CandidateRejected::UnknownGeneration));
 }
 
+/// It may be the late end of the generation before. [rfc8838-13-1]
+#[test]
+fn an_end_without_its_generation_ends_none_after_a_restart() {
+    let (mut world, agent, mut hand) = started(Role::Controlling);
+    world.restart(agent);
+    hand.own.ufrag = "anew".into();
+    world.set_remote(agent, &empty(&hand));
+    let now = world.now;
+    let mut view = world.endpoint(agent.node).agent_mut(now, agent.agent).unwrap();
+    let ended = view.end_of_remote_candidates(None, None);
+    assert_eq!(ended, Err(CandidateRejected::UnknownGeneration));
+    let candidate = host("192.0.2.2:2000", 1);
+    assert_eq!(view.add_remote_candidate(0, None, &candidate), Ok(()));
+    assert_eq!(view.end_of_remote_candidates(None, Some("anew")), Ok(()));
+    let late = view.add_remote_candidate(0, None, &host("192.0.2.2:2001", 2));
+    assert_eq!(late, Err(CandidateRejected::AfterEndOfCandidates));
+}
+
 /// [rfc8838-14-2]
 #[test]
 fn candidates_after_the_end_are_ignored() {
@@ -472,4 +490,25 @@ fn unknown_streams_and_components_are_refused() {
     beyond.component = 257;
     let component = view.add_remote_candidate(0, None, &beyond);
     assert_eq!(component, Err(CandidateRejected::UnknownComponent));
+}
+
+/// Whatever type it says that it is. [RFC 8445 §19.5.1]
+#[test]
+fn what_the_peer_signals_counts_among_the_candidates_that_are_kept() {
+    let (mut world, agent, _) = started(Role::Controlling);
+    let max = AgentConfig::new(Role::Controlling).limits.remote_candidates;
+    let signalled = |number: u16| {
+        let kind = ["host", "srflx", "prflx", "relay"][usize::from(number % 4)];
+        let related = if kind == "host" { "" } else { " raddr 0.0.0.0 rport 9" };
+        format!("candidate:{number} 1 udp 9 10.0.0.{number} 5000 typ {kind}{related}")
+            .parse()
+            .unwrap()
+    };
+    for number in 0..max {
+        world.add_candidate(agent, &signalled(number)).unwrap();
+    }
+    for number in max..max + 4 {
+        let refused = world.add_candidate(agent, &signalled(number));
+        assert_eq!(refused, Err(CandidateRejected::Limit { max }));
+    }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use floe::Instant;
 use floe::sdp::{Description, Fragment};
 use floe::signaling::whip::{
-    Endpoint, EndpointConfig, ExchangeId, IceServer, Origins, Output, Rate, Request, Response,
-    SessionId,
+    Endpoint, EndpointConfig, ExchangeId, IceServer, Origins, Output, Request, Response, SessionId,
 };
-use floe::signaling::{CandidateInit, Signal};
+use floe::signaling::{CandidateInit, Rate, Signal};
 
 use crate::rfc9725_client::{answer, offer};
 

@@ -271,3 +271,67 @@ fn a_body_written_anew_says_the_same() {
         assert_eq!(first.to_string().parse(), Ok(first));
     }
 }
+
+/// The files in `captured`: all that browsers and other stacks were seen to say in a lab.
+fn captured(extension: &str) -> Vec<(String, String)> {
+    let folder = vectors().join("captured");
+    let mut files: Vec<(String, String)> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(extension))
+        .map(|name| (fs::read_to_string(folder.join(&name)).unwrap(), name))
+        .map(|(text, name)| (name, text))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn of_what_was_captured_every_line_is_read() {
+    let bodies = captured(".sdp");
+    assert_eq!(bodies.len(), 47);
+    for (name, text) in &bodies {
+        let description = Description::parse(text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let candidates: usize = description.streams.iter().map(|s| s.candidates.len()).sum();
+        assert_eq!(candidates, text.matches("\r\na=candidate:").count(), "{name}");
+        assert_eq!(description.streams.len(), text.matches("\r\nm=").count(), "{name}");
+        assert!(description.options.trickle, "{name}");
+        for stream in &description.streams {
+            assert!(stream.credentials.as_ref().unwrap().is_sendable(), "{name}");
+            assert!(stream.mid.is_some() && !stream.rejected && !stream.mismatch, "{name}");
+        }
+        let again = Description::parse(&description.to_sdp(&SessionTemplate::default())).unwrap();
+        assert_eq!(again, description, "{name}");
+    }
+    let mut read = 0;
+    for (name, text) in captured(".txt") {
+        for line in text.split_terminator("\r\n").filter(|line| !line.is_empty()) {
+            let candidate: Candidate = line.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(candidate.to_string().parse(), Ok(candidate), "{line}");
+            read += 1;
+        }
+    }
+    assert_eq!(read, 149);
+}
+
+/// [RFC 8445 §9]
+#[test]
+fn the_restarts_of_browsers_are_seen() {
+    let bodies = captured(".sdp");
+    let restarts = bodies.iter().filter(|(name, _)| name.ends_with("-ice-restart-offer.sdp"));
+    let mut seen = 0;
+    for (name, text) in restarts {
+        let of = name.replace("-ice-restart-offer.sdp", "-initial-offer.sdp");
+        let Some((_, before)) = bodies.iter().find(|(known, _)| *known == of) else { continue };
+        let (before, after) =
+            (Description::parse(before).unwrap(), Description::parse(text).unwrap());
+        assert_eq!(before.streams.len(), after.streams.len(), "{name}");
+        for (before, after) in before.streams.iter().zip(&after.streams) {
+            let [old, new] = [before, after].map(|stream| stream.credentials.as_ref().unwrap());
+            assert_eq!(before.mid, after.mid, "{name}");
+            assert!(old.ufrag != new.ufrag && old.password != new.password, "{name}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen}");
+}

@@ -33,7 +33,7 @@ pub(crate) struct Clause {
 }
 
 /// The RFCs in the order of the table, with a short title each.
-pub(crate) const RFCS: [(&str, &str); 21] = [
+pub(crate) const RFCS: [(&str, &str); 22] = [
     ("8445", "ICE"),
     ("8489", "STUN"),
     ("8838", "Trickle ICE"),
@@ -55,6 +55,7 @@ pub(crate) const RFCS: [(&str, &str); 21] = [
     ("7064", "STUN URIs"),
     ("7065", "TURN URIs"),
     ("9725", "WHIP"),
+    ("8828", "Which addresses WebRTC tells"),
 ];
 
 /// Reads all rows, in the order of [`RFCS`].

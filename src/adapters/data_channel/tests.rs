@@ -14,8 +14,7 @@ const ICE: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-opti
     a=candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host\r\n";
 
 fn bodies() -> Bodies {
-    let ours = DataChannel::new(Fingerprint::sha256([0xab; 32]));
-    Bodies { ours, tls_id: Some("0".repeat(32)), offering: false, offered: None, agreed: None }
+    Bodies::new(DataChannel::new(Fingerprint::sha256([0xab; 32])), Some(0))
 }
 
 fn offer(sdp: &str) -> Signal {
@@ -133,9 +132,53 @@ fn a_section_that_is_bundled_only_has_its_transport_from_the_first() {
         a=ice-pwd:bbbbbbbbbbbbbbbbbbbbbbbb\r\na=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\n\
         m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\n\
         a=bundle-only\r\na=sctp-port:5000\r\n";
-    let (read, _) = bodies().read(offer(sdp)).unwrap();
+    let mut bodies = bodies();
+    let (read, _) = bodies.read(offer(sdp)).unwrap();
     let ice = Description::parse(sdp_of(&read.unwrap())).unwrap();
     assert_eq!(ice.streams[0].credentials.as_ref().unwrap().ufrag, "peer");
+    // Its candidates are those of the first, and no others.
+    for (mid, index, is_ours) in [
+        (Some("a"), Some(0), true),
+        (Some("d"), Some(1), true),
+        (None, Some(0), true),
+        (Some("b"), Some(0), false),
+        (None, Some(2), false),
+    ] {
+        assert_eq!(bodies.candidate(candidate(mid, index)).is_some(), is_ours, "{mid:?} {index:?}");
+    }
+}
+
+/// [RFC 8842 §5.3]
+#[test]
+fn an_association_has_a_name_if_the_peer_gives_one() {
+    let name = |signal: &Signal| {
+        let body = parse(sdp_of(signal)).unwrap();
+        value(&body.media_descriptions[0].attributes, "tls-id").map(str::to_owned)
+    };
+    let named = |id: &str| {
+        offer(&CHROMIUM_OFFER.replace("a=setup:", &format!("a=tls-id:{id}\r\na=setup:")))
+    };
+    let mut bodies = bodies();
+    let mut answer_to = |signal: Signal| {
+        bodies.read(signal).unwrap();
+        let (written, agreement) = bodies.write(answer(ICE)).unwrap();
+        (name(&written), agreement.unwrap())
+    };
+    let (none, unnamed) = answer_to(offer(CHROMIUM_OFFER));
+    assert_eq!(none, None);
+    // The name of what there is already, then that of another, and none that is none.
+    let (first, known) = answer_to(named("0123456789abcdefghijk"));
+    assert!(is_tls_id(first.as_ref().unwrap()));
+    assert!(known.peer.is_associated_as(&unnamed.peer));
+    let (again, _) = answer_to(named("0123456789abcdefghijk"));
+    assert_eq!(first, again);
+    let (second, other) = answer_to(named("0123456789abcdefghijkl"));
+    assert!(second.is_some() && second != first);
+    assert!(!other.peer.is_associated_as(&known.peer));
+    let (none, _) = answer_to(named("short"));
+    assert_eq!(none, None);
+    let (offered, _) = bodies.write(offer(ICE)).unwrap();
+    assert_eq!(name(&offered), second);
 }
 
 #[test]
@@ -209,5 +252,33 @@ fn a_fingerprint_is_read_as_it_is_written() {
     let long = format!("sha-512 {}", ["00"; 65].join(":"));
     for bad in ["", "sha-256", "sha-256 ", "sha-256 a", "sha-256 +1", "sha-256 AA:", &long] {
         assert_eq!(bad.parse::<Fingerprint>(), Err(BodyError::Fingerprint), "{bad}");
+    }
+}
+
+/// All that browsers were seen to say, in the order of a session.
+#[test]
+fn what_was_captured_of_browsers_makes_sessions() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/sdp/captured");
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let bodies_of: Vec<_> =
+        names.filter(|path| path.extension().is_some_and(|e| e == "sdp")).collect();
+    assert_eq!(bodies_of.len(), 47);
+    for path in bodies_of {
+        let sdp = std::fs::read_to_string(&path).unwrap();
+        let mut bodies = bodies();
+        let agreement = if path.to_str().unwrap().contains("answer") {
+            // It answers more than we offer; what we offer is in its place all the same.
+            let offered = sdp.replace("a=setup:active", "a=setup:actpass");
+            bodies.read(offer(&offered)).unwrap();
+            bodies.write(answer(ICE)).unwrap();
+            bodies.write(offer(ICE)).unwrap();
+            bodies.read(answer(&sdp)).unwrap().1
+        } else {
+            bodies.read(offer(&sdp)).unwrap();
+            bodies.write(answer(ICE)).unwrap().1
+        };
+        let agreement = agreement.unwrap_or_else(|| panic!("{}", path.display()));
+        assert_eq!(agreement.peer.fingerprints.len(), 1, "{}", path.display());
+        assert_eq!(agreement.peer.sctp_port, 5000, "{}", path.display());
     }
 }

@@ -35,6 +35,8 @@ const ECHO: Duration = Duration::from_millis(250);
 
 /// How long a relayed pair may take to be ready beside the one in use.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How long both sides may take to settle on a pair again.
+const RESELECT: Duration = Duration::from_secs(10);
 /// Between two looks at the pairs.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -83,6 +85,10 @@ impl Blocked {
     fn block(&self, pair: &SelectedPair) {
         let path = (leaves_from(pair), pair.remote.address);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+    }
+
+    fn blocks(&self, pair: &SelectedPair) -> bool {
+        !self.filter()(leaves_from(pair), pair.remote.address)
     }
 }
 
@@ -237,16 +243,19 @@ impl Demo {
         timeout(SETTLE, settle).await.unwrap_or(Ok(()))
     }
 
-    /// Waits until a pair is settled on again, for a while.
+    /// Waits until both sides have settled on a pair that is alive, for a while.
     async fn reselect(&mut self) -> Result<(), Failure> {
-        let Self { output, left, right, .. } = self;
+        let Self { output, blocked, left, right, .. } = self;
+        let settled = |side: &Side| {
+            side.connection.selected().is_some_and(|selected| !blocked.blocks(&selected))
+        };
         let reselect = async {
-            while left.connection.selected().is_none() || right.connection.selected().is_none() {
+            while !(settled(left) && settled(right)) {
                 step(output, left, right).await?;
             }
             Ok(())
         };
-        timeout(SETTLE, reselect).await.unwrap_or(Ok(()))
+        timeout(RESELECT, reselect).await.unwrap_or(Ok(()))
     }
 
     /// Says when data could flow for the first time, over the relay and directly.
@@ -352,7 +361,7 @@ impl Demo {
         }
         let how = if restarted { "restart" } else { "switch" };
         let took = began.elapsed();
-        // After a restart data flows before a pair is settled on.
+        // Data flows before a pair is settled on: over one in reserve, or of before a restart.
         self.reselect().await?;
         let after = self.left.connection.selected();
         let path = after.map_or_else(String::new, |pair| {

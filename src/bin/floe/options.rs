@@ -43,12 +43,18 @@ pub(crate) struct Network {
     /// Bind to this address, with or without a port, instead of all; repeatable
     #[arg(long, value_name = "ADDR", value_parser = address, conflicts_with = "interface")]
     bind: Vec<SocketAddr>,
+    /// Use the addresses alone that lead to the Internet by the system's default routes
+    #[arg(long, conflicts_with = "bind")]
+    default_route: bool,
     /// Use IPv4 alone
     #[arg(long, conflicts_with = "ipv6")]
     ipv4: bool,
     /// Use IPv6 alone
     #[arg(long)]
     ipv6: bool,
+    /// Signal host addresses as random names, which those on the same link find by multicast DNS
+    #[arg(long)]
+    hide_addresses: bool,
     /// Draw all randomness from this secret, 1 to 64 hex digits: for tests only
     #[arg(long, value_name = "HEX", value_parser = seed)]
     seed: Option<[u8; 32]>,
@@ -110,6 +116,12 @@ impl Network {
         }
         for address in &self.bind {
             builder = builder.address(*address);
+        }
+        if self.default_route {
+            builder = builder.default_route_only();
+        }
+        if self.hide_addresses {
+            builder = builder.hide_host_addresses();
         }
         if self.ipv4 {
             builder = builder.ipv4_only();

@@ -26,7 +26,7 @@ const MAX_QUESTIONS: usize = 256;
 struct Question {
     agent: AgentId,
     stream: u16,
-    /// The generation that it belongs to.
+    /// The generation that it belongs to, though a restart comes before the answer.
     ufrag: Option<String>,
     candidate: Candidate,
     /// The name, in small letters.
@@ -142,7 +142,8 @@ impl Core {
         if !self.members.get(&agent).is_some_and(|member| member.resolves) {
             return false;
         }
-        let ufrag = candidate.ufrag().or(ufrag).map(str::to_owned);
+        let now = || self.endpoint.agent(agent)?.remote_ufrag(stream);
+        let ufrag = candidate.ufrag().or(ufrag).or_else(now).map(str::to_owned);
         let question = Question { agent, stream, ufrag, candidate: candidate.clone(), name };
         let asked = self.mdns.mailbox(shared).is_some_and(|mailbox| mailbox.ask(question));
         if !asked {

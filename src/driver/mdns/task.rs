@@ -108,6 +108,7 @@ impl Task {
                             self.querier.forget(&question.name);
                         }
                     }
+                    self.ask_on(now);
                 }
                 Command::Register { name, ip } => {
                     self.names.push((name.clone(), ip));
@@ -116,6 +117,8 @@ impl Task {
                 Command::Unregister { name } => {
                     self.names.retain(|(known, _)| *known != name);
                     self.responder.unregister(now, &name);
+                    // There may be room for another.
+                    self.register_all(now);
                 }
                 Command::NetworkChanged => self.stale = true,
                 Command::End => {
@@ -132,12 +135,21 @@ impl Task {
         if self.waiting.contains(&question) {
             return;
         }
-        let full = self.waiting.len() >= MAX_WAITING;
-        if full || self.querier.ask(now, &question.name).is_err() {
+        if self.waiting.len() >= MAX_WAITING {
             debug!(agent = %question.agent, "a name is not asked for: too many are");
             return;
         }
         self.waiting.push(question);
+        self.ask_on(now);
+    }
+
+    /// Asks for what waits, as much at a time as may be; what is asked for already is not again.
+    fn ask_on(&mut self, now: Instant) {
+        for question in &self.waiting {
+            if self.querier.ask(now, &question.name).is_err() {
+                return;
+            }
+        }
     }
 
     /// Answers for a name where its address is; not at all if there is no link that has it, or too
@@ -150,6 +162,15 @@ impl Task {
         for link in links {
             if let Err(reason) = self.responder.register(now, link, name, ip) {
                 debug!(%reason, "a name is not answered for");
+            }
+        }
+    }
+
+    /// Answers for all names that there is room for.
+    fn register_all(&mut self, now: Instant) {
+        for (name, ip) in &self.names {
+            for link in self.sockets.links_of(*ip) {
+                let _ = self.responder.register(now, link, name, *ip);
             }
         }
     }
@@ -171,13 +192,7 @@ impl Task {
         for link in gone {
             self.responder.remove_link(link);
         }
-        let now = self.clock.now();
-        for (name, ip) in core::mem::take(&mut self.names) {
-            for link in self.sockets.links_of(ip) {
-                let _ = self.responder.register(now, link, &name, ip);
-            }
-            self.names.push((name, ip));
-        }
+        self.register_all(self.clock.now());
         if let Some(shared) = self.shared.upgrade() {
             let mut core = shared.lock();
             core.stats.mdns_failures = core.stats.mdns_failures.saturating_add(failures);
@@ -200,6 +215,7 @@ impl Task {
                 }
                 Err(reason) => debug!(%reason, "a name of the peer's is not used"),
             }
+            self.ask_on(self.clock.now());
         }
         true
     }

@@ -110,7 +110,9 @@ impl Responder {
             }
             return Ok(());
         }
-        if self.names.len() >= MAX_NAMES {
+        // Those that are taken back leave soon, a link at a time.
+        let staying = self.names.iter().filter(|known| !known.leaving).count();
+        if staying >= MAX_NAMES || self.names.len() >= 2 * MAX_NAMES {
             return Err(TooManyNames);
         }
         self.names.push(Registered {
@@ -203,10 +205,12 @@ impl Responder {
         if self.budget.left == 0 {
             return None;
         }
-        let packet = match self.owed.pop_front() {
-            Some(owed) => self.reply(&owed, buf),
-            None => self.announce(now, buf),
-        };
+        // However many ask, all hear of a name when it is due.
+        let announced = self.announce(now, buf);
+        let packet = announced.or_else(|| {
+            let owed = self.owed.pop_front()?;
+            self.reply(&owed, buf)
+        });
         packet.filter(|_| self.budget.take())
     }
 
@@ -381,6 +385,42 @@ mod tests {
         assert_eq!(sent(&mut responder, at(2_000)), [(Destination::Link(LINK), IP.into(), 120)]);
     }
 
+    /// Those that are taken back have to say so, and take no place meanwhile.
+    #[test]
+    fn a_name_that_is_taken_back_makes_room_for_another() {
+        let mut responder = Responder::new();
+        let register = |responder: &mut Responder, number: usize| {
+            responder.register(at(0), LINK, &format!("{number}.local"), IP.parse().unwrap())
+        };
+        for number in 0..MAX_NAMES {
+            register(&mut responder, number).unwrap();
+        }
+        assert!(!sent(&mut responder, at(0)).is_empty());
+        assert_eq!(register(&mut responder, MAX_NAMES), Err(TooManyNames));
+        responder.unregister(at(1), "0.local");
+        assert_eq!(register(&mut responder, MAX_NAMES), Ok(()));
+    }
+
+    #[test]
+    fn a_new_name_is_announced_however_many_ask_for_another() {
+        let mut responder = quiet();
+        let (mut told, mut now) = (0, at(5_000));
+        let asker = |port| Arrival {
+            from: SocketAddr::from(([192, 168, 1, 9], port)),
+            ..from("192.168.1.9:9")
+        };
+        responder.register(now, LINK, OTHER, IP.parse().unwrap()).unwrap();
+        for port in 10_000..10_500 {
+            for more in 0..4 {
+                responder.handle_datagram(now, asker(port + more), &question(NAME, false));
+            }
+            let packets = sent(&mut responder, now);
+            told += packets.iter().filter(|(to, ..)| *to == Destination::Link(LINK)).count();
+            now += Duration::from_millis(5);
+        }
+        assert!(told >= 2, "{told}");
+    }
+
     /// RFC 6762 section 6.
     #[test]
     fn a_record_is_sent_to_all_once_a_second_however_many_ask() {
@@ -502,7 +542,7 @@ mod tests {
             if number % 2 == 0 {
                 responder.unregister(now, &name);
             }
-            assert!(responder.names.len() <= MAX_NAMES && responder.owed.len() <= MAX_OWED);
+            assert!(responder.names.len() <= 2 * MAX_NAMES && responder.owed.len() <= MAX_OWED);
         }
         assert!(packets <= 221, "{packets}");
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use super::log::Log;
 use super::message::{Claim, FromMember, FromServer};
 use super::{Refusal, Side, Signal, SignalError};
+use crate::signaling::MAX_SIGNAL;
 
 /// What a member learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +55,10 @@ struct Session {
 pub struct Member {
     secret: String,
     session: Option<Session>,
-    /// The server knows on this connection what we said.
+    /// The session before, which the server may not know to be over.
+    given_up: Option<String>,
+    /// The server has let us in on this connection, and knows what we said.
+    is_in: bool,
     live: bool,
     outputs: VecDeque<String>,
 }
@@ -73,11 +77,23 @@ impl Member {
     #[must_use]
     pub fn new(secret: [u8; 16]) -> Self {
         let secret = secret.iter().map(|octet| format!("{octet:02x}")).collect();
-        Self { secret, session: None, live: false, outputs: VecDeque::new() }
+        Self {
+            secret,
+            session: None,
+            given_up: None,
+            is_in: false,
+            live: false,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Notes that there is a connection, where nothing was said yet.
     pub fn connected(&mut self) {
+        self.is_in = false;
+        self.join();
+    }
+
+    fn join(&mut self) {
         self.live = false;
         self.outputs.clear();
         let claim = self
@@ -89,19 +105,42 @@ impl Member {
 
     /// Says something to the peer of the session; kept while there is no connection. Without a
     /// session nothing happens.
-    pub fn send(&mut self, signal: &Signal) {
-        let Some(session) = &mut self.session else { return };
-        let text = signal.to_json();
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::TooLong`] for what no server takes, with the name of the session in it.
+    pub fn send(&mut self, signal: &Signal) -> Result<(), SignalError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let text = FromMember::signal(signal, &session.name);
+        if text.len() > MAX_SIGNAL {
+            return Err(SignalError::TooLong { max: MAX_SIGNAL });
+        }
         if self.live {
             self.outputs.push_back(text.clone());
         }
         session.said.push(text);
+        Ok(())
+    }
+
+    /// Gives up the session, and asks for another with the same peer. What was said in it and has
+    /// not left is dropped.
+    pub fn renew(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.given_up = Some(session.name);
+        }
+        self.join();
     }
 
     /// Gives up the place: what is sent next is the last.
     pub fn leave(&mut self) {
         self.session = None;
         self.outputs.push_back(FromMember::leave());
+    }
+
+    /// Whether the server has let it in on this connection.
+    #[must_use]
+    pub const fn is_in(&self) -> bool {
+        self.is_in
     }
 
     /// Takes what is to be sent on the connection.
@@ -116,7 +155,11 @@ impl Member {
     /// A [`SignalError`] for one that is none; it changes nothing.
     pub fn receive(&mut self, text: &str) -> Result<Option<MemberEvent>, SignalError> {
         Ok(match FromServer::read(text)? {
-            FromServer::Joined => Some(MemberEvent::Joined).filter(|_| self.session.is_none()),
+            FromServer::Joined => {
+                self.is_in = true;
+                Some(MemberEvent::Joined).filter(|_| self.session.is_none())
+            }
+            FromServer::Peer { session, .. } if self.given_up.as_ref() == Some(&session) => None,
             FromServer::Peer { session, side, received } => {
                 self.live = true;
                 Some(self.peer(session, side, received))
@@ -129,7 +172,7 @@ impl Member {
                 MemberEvent::Signal(signal)
             }),
             FromServer::Error { code, sentence } => {
-                let is_final = Refusal::is_final_code(&code);
+                let is_final = Refusal::is_lasting_code(&code);
                 Some(MemberEvent::Refused { is_final, sentence })
             }
         })

@@ -15,9 +15,13 @@ pub(super) struct Claim {
 /// What a client says.
 #[derive(Debug)]
 pub(super) enum FromMember {
-    Join { member: String, claim: Option<Claim> },
+    Join {
+        member: String,
+        claim: Option<Claim>,
+    },
     Leave,
-    Signal(Signal),
+    /// A signal, and the session that it is of.
+    Signal(Signal, Option<String>),
 }
 
 /// What a server says beside signals.
@@ -51,8 +55,20 @@ impl FromMember {
                 Ok(Self::Join { member, claim })
             }
             Some("leave") => Ok(Self::Leave),
-            Some(_) | None => Signal::from_object(&object).map(Self::Signal),
+            Some(_) | None => {
+                let signal = Signal::from_object(&object)?;
+                let named = object.contains_key("session").then(|| session(&object)).transpose()?;
+                Ok(Self::Signal(signal, named))
+            }
         }
+    }
+
+    pub(super) fn signal(signal: &Signal, session: &str) -> String {
+        let mut signal = serde_json::to_value(signal).unwrap_or_default();
+        if let Some(object) = signal.as_object_mut() {
+            object.insert("session".into(), session.into());
+        }
+        signal.to_string()
     }
 
     pub(super) fn join(member: &str, claim: Option<Claim>) -> String {

@@ -11,8 +11,9 @@
 //! | message | |
 //! |---|---|
 //! | `{"type":"join","member":"…","session":"…","received":3}` | first on every connection. `member` is the secret: 16 to 64 visible characters. `session` and `received`, if it was in one, say where to go on |
+//! | the same again, without `session` | it has no use for the session any more, and wants another with the same peer |
 //! | `{"type":"leave"}` | it gives up its place |
-//! | an offer, an answer or a candidate | in the form of browsers: see [`Signal`] |
+//! | an offer, an answer or a candidate | in the form of browsers: see [`Signal`]. With `session` in it too, it is dropped if another has begun meanwhile |
 //!
 //! and the server
 //!
@@ -101,10 +102,9 @@ impl Refusal {
         message::FromServer::from(self).write()
     }
 
-    /// Whether a word stands for one that ends the connection.
-    fn is_final_code(code: &str) -> bool {
-        let all =
-            [Self::Name, Self::Full, Self::Busy, Self::NotJoined, Self::Secret, Self::Replaced];
+    /// Whether a word stands for one that would be said again to one who comes back.
+    fn is_lasting_code(code: &str) -> bool {
+        let all = [Self::Name, Self::Full, Self::Secret, Self::Replaced];
         all.iter().any(|refusal| refusal.code() == code)
     }
 

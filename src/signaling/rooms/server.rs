@@ -3,12 +3,14 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::candidate::Secret;
 use crate::rng::{Purpose, Seed, Stream};
 use crate::time::{Instant, earlier};
 
 use super::log::Log;
 use super::message::{Claim, FromMember, FromServer};
 use super::{Refusal, Side, is_name, is_secret};
+use crate::signaling::limit::{Bucket, Rate};
 use crate::signaling::{MAX_SIGNAL, SignalError};
 
 /// What a server allows.
@@ -23,10 +25,8 @@ pub struct Limits {
     pub away: Duration,
     /// How long a connection may take to join.
     pub join: Duration,
-    /// Signals that a member may send at once.
-    pub burst: u32,
-    /// Signals that it may send each second on and on.
-    pub rate: u32,
+    /// Signals of one member.
+    pub signals: Rate,
 }
 
 impl Default for Limits {
@@ -36,8 +36,7 @@ impl Default for Limits {
             links: 4_000,
             away: Duration::from_secs(30),
             join: Duration::from_secs(10),
-            burst: 200,
-            rate: 50,
+            signals: Rate { burst: 200, per_second: 50 },
         }
     }
 }
@@ -66,7 +65,7 @@ struct Link {
 /// A place in a room.
 #[derive(Debug)]
 struct Place {
-    secret: String,
+    secret: Secret,
     link: Option<LinkId>,
     /// When the place is given up; only while there is no connection.
     away_until: Instant,
@@ -74,9 +73,8 @@ struct Place {
     claim: Option<Claim>,
     /// What was said to it in this session.
     inbox: Log,
-    /// Signals that it may send at once, and since when.
-    tokens: u32,
-    refilled: Instant,
+    /// Signals that it may send.
+    signals: Bucket,
 }
 
 /// A room, with one or two places taken.
@@ -170,7 +168,8 @@ impl Rooms {
         let outcome = match FromMember::read(text) {
             Ok(FromMember::Join { member, claim }) if !joined => self.join(now, id, member, claim),
             Ok(_) | Err(_) if !joined => Err(Refusal::NotJoined),
-            Ok(FromMember::Signal(signal)) => match signal.to_json() {
+            Ok(FromMember::Signal(_, of)) if self.is_over(id, of.as_deref()) => Ok(()),
+            Ok(FromMember::Signal(signal, _)) => match signal.to_json() {
                 // Written anew it may be longer than it was.
                 text if text.len() > MAX_SIGNAL => {
                     Err(Refusal::Message(SignalError::TooLong { max: MAX_SIGNAL }))
@@ -181,6 +180,7 @@ impl Rooms {
                 self.leave(id);
                 Ok(())
             }
+            Ok(FromMember::Join { claim: None, .. }) => self.begin_anew(now, id),
             Ok(FromMember::Join { .. }) => Ok(()),
             Err(error) => Err(Refusal::Message(error)),
         };
@@ -244,7 +244,7 @@ impl Rooms {
             return Err(Refusal::Busy);
         }
         let room = self.rooms.entry(link.room.clone()).or_default();
-        let known = room.places.iter().position(|place| place.secret == secret);
+        let known = room.places.iter().position(|place| *place.secret.0 == *secret);
         if known.is_none() && room.places.len() >= 2 {
             return Err(Refusal::Full);
         }
@@ -253,20 +253,44 @@ impl Rooms {
         let goes_on = claim.as_ref().filter(|claim| room.session.as_ref() == Some(&claim.session));
         let received = goes_on.map(|claim| claim.received);
         let Some(index) = known else {
-            room.places.push(Place::new(now, secret, id, claim, self.limits.burst));
+            room.places.push(Place {
+                secret: Secret(secret.into()),
+                link: Some(id),
+                away_until: now,
+                claim,
+                inbox: Log::default(),
+                signals: Bucket::full(now, self.limits.signals),
+            });
             self.meet(id);
             return Ok(());
         };
         let before = room.places.get_mut(index).and_then(|place| place.link.replace(id));
         if room.go_on(index, received, &mut self.outputs).is_none() {
             if let Some(place) = room.places.get_mut(index) {
-                place.claim = claim;
+                // Whose word is awaited since a restart of ours waits on; else the other has left.
+                let is_over = room.session.is_none() && place.claim.is_none() && claim.is_some();
+                place.claim = claim.filter(|_| !is_over);
+                if is_over {
+                    self.outputs.push_back(Output::Text(id, FromServer::Left.write()));
+                }
             }
             self.meet(id);
         }
         if let Some(before) = before {
             self.refuse(now, before, Refusal::Replaced);
         }
+        Ok(())
+    }
+
+    /// A member has no use for the session any more, and wants another with the same peer.
+    fn begin_anew(&mut self, now: Instant, id: LinkId) -> Result<(), Refusal> {
+        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        let Some(room) = self.rooms.get_mut(&link.room) else { return Ok(()) };
+        let index = room.spend(id, now, self.limits.signals)?;
+        if let Some(place) = room.places.get_mut(index) {
+            place.claim = None;
+        }
+        self.meet(id);
         Ok(())
     }
 
@@ -278,16 +302,18 @@ impl Rooms {
         room.meet(id, name, &mut self.outputs);
     }
 
+    /// Whether a session of a member is over, though it did not know when it spoke of it.
+    fn is_over(&self, id: LinkId, session: Option<&str>) -> bool {
+        let room = self.links.get(&id).and_then(|link| self.rooms.get(&link.room));
+        let now = room.and_then(|room| room.session.as_deref());
+        session.is_some_and(|session| now.is_some_and(|now| now != session))
+    }
+
     /// Passes a signal on to the other one of the session.
     fn pass_on(&mut self, now: Instant, id: LinkId, text: String) -> Result<(), Refusal> {
         let Some(link) = self.links.get(&id) else { return Ok(()) };
         let Some(room) = self.rooms.get_mut(&link.room) else { return Ok(()) };
-        let Some(index) = room.place_of(id) else { return Ok(()) };
-        let limits = &self.limits;
-        let allowed = room.places.get_mut(index).is_some_and(|place| place.spend(now, limits));
-        if !allowed {
-            return Err(Refusal::TooFast);
-        }
+        let index = room.spend(id, now, self.limits.signals)?;
         if room.session.is_none() {
             return Err(Refusal::NoPeer);
         }
@@ -313,6 +339,14 @@ impl Rooms {
 impl Room {
     fn place_of(&self, id: LinkId) -> Option<usize> {
         self.places.iter().position(|place| place.link == Some(id))
+    }
+
+    /// Counts a message of a member, if it may say one more.
+    fn spend(&mut self, id: LinkId, now: Instant, rate: Rate) -> Result<usize, Refusal> {
+        let index = self.place_of(id).ok_or(Refusal::NotJoined)?;
+        let place = self.places.get_mut(index).ok_or(Refusal::NotJoined)?;
+        place.signals.take(now, rate).map_err(|_| Refusal::TooFast)?;
+        Ok(index)
     }
 
     fn tell(&self, index: usize, message: &FromServer, outputs: &mut VecDeque<Output>) {
@@ -378,25 +412,5 @@ impl Room {
             self.tell(index, &peer, outputs);
         }
         self.session = Some(name);
-    }
-}
-
-impl Place {
-    fn new(now: Instant, secret: String, link: LinkId, claim: Option<Claim>, tokens: u32) -> Self {
-        let (link, inbox) = (Some(link), Log::default());
-        Self { secret, link, away_until: now, claim, inbox, tokens, refilled: now }
-    }
-
-    /// Whether it may send one more signal now.
-    fn spend(&mut self, now: Instant, limits: &Limits) -> bool {
-        let earned = now.since(self.refilled).as_millis() * u128::from(limits.rate) / 1_000;
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(limits.burst);
-            self.refilled = now;
-        }
-        let spent = self.tokens.checked_sub(1);
-        self.tokens = spent.unwrap_or(0);
-        spent.is_some()
     }
 }

@@ -51,6 +51,15 @@ impl World {
         self.settle();
     }
 
+    /// The server is started anew: nobody has a connection.
+    fn restart(&mut self) {
+        self.rooms = Rooms::new([2; 32], Limits::default());
+        for (_, link, events) in &mut self.members {
+            *link = None;
+            events.clear();
+        }
+    }
+
     fn wait(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
         while let Some(at) = self.rooms.poll_timeout().filter(|at| *at <= until) {
@@ -62,7 +71,7 @@ impl World {
     }
 
     fn say(&mut self, from: usize, number: usize) {
-        self.members[from].0.send(&signal(number));
+        self.members[from].0.send(&signal(number)).unwrap();
         self.settle();
     }
 
@@ -183,17 +192,88 @@ fn a_session_outlives_the_server() {
     let mut world = World::met();
     world.say(0, 0);
     world.say(1, 5);
-    world.rooms = Rooms::new([2; 32], Limits::default());
-    for number in [0, 1] {
-        world.members[number].1 = None;
-        world.events(number);
-    }
+    world.restart();
     world.say(0, 1);
     world.connect(1);
     world.connect(0);
     world.say(1, 6);
     assert_eq!(world.events(0), [MemberEvent::Back, MemberEvent::Signal(signal(6))]);
     assert_eq!(world.events(1), [MemberEvent::Back, MemberEvent::Signal(signal(1))]);
+}
+
+/// Whoever's connection to the other has ended gets another, though both stay.
+#[test]
+fn a_session_that_is_given_up_is_followed_by_another() {
+    let mut world = World::met();
+    world.say(1, 5);
+    world.events(0);
+    world.members[0].0.renew();
+    // What the other says meanwhile is of the session before.
+    world.members[1].0.send(&signal(6)).unwrap();
+    world.settle();
+    assert_eq!(world.events(0), [MemberEvent::Peer(Side::Offerer)]);
+    assert_eq!(world.events(1), [MemberEvent::Peer(Side::Answerer)]);
+    world.say(0, 7);
+    world.say(1, 8);
+    assert_eq!(world.events(0), [MemberEvent::Signal(signal(8))]);
+    assert_eq!(world.events(1), [MemberEvent::Signal(signal(7))]);
+    // Both at once, and one without a connection, which had asked to go on.
+    world.members[0].0.renew();
+    world.members[1].0.renew();
+    world.settle();
+    for number in [0, 1] {
+        assert!(matches!(world.events(number).last(), Some(MemberEvent::Peer(_))));
+    }
+    world.cut(0);
+    world.members[0].0.connected();
+    world.members[0].0.renew();
+    world.say(1, 9);
+    world.events(1);
+    world.connect(0);
+    assert_eq!(world.events(0), [MemberEvent::Joined, MemberEvent::Peer(Side::Offerer)]);
+    assert_eq!(world.events(1), [MemberEvent::Peer(Side::Answerer)]);
+}
+
+/// What the server was asked before counts no more for one who has asked for a new session.
+#[test]
+fn a_session_that_was_given_up_does_not_come_back() {
+    let mut world = World::met();
+    world.cut(0);
+    let link = world.rooms.connect(world.now, "room").unwrap();
+    world.members[0].0.connected();
+    world.rooms.receive(world.now, link, &world.members[0].0.poll_output().unwrap());
+    world.members[0].0.renew();
+    world.members[0].1 = Some(link);
+    world.events(0);
+    world.settle();
+    assert_eq!(world.events(0), [MemberEvent::Joined, MemberEvent::Peer(Side::Offerer)]);
+}
+
+/// One of the two gives it up before the other is back.
+#[test]
+fn a_session_that_was_given_up_does_not_outlive_the_server() {
+    let mut world = World::met();
+    world.restart();
+    world.connect(0);
+    world.members[0].0.renew();
+    world.settle();
+    world.events(0);
+    world.connect(1);
+    assert_eq!(world.events(0), [MemberEvent::Peer(Side::Answerer)]);
+    assert_eq!(world.events(1), [MemberEvent::Peer(Side::Offerer)]);
+}
+
+#[test]
+fn who_was_away_hears_that_the_other_has_left() {
+    let mut world = World::met();
+    world.cut(0);
+    world.members[1].0.leave();
+    world.settle();
+    world.connect(0);
+    assert_eq!(world.events(0).last(), Some(&MemberEvent::Left));
+    world.members[1].0 = Member::new([9; 16]);
+    world.connect(1);
+    assert_eq!(world.events(0), [MemberEvent::Peer(Side::Answerer)]);
 }
 
 /// A page that was loaded anew knows its secret, and nothing of the session.

@@ -11,8 +11,8 @@ use http::{Method, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::super::Signal;
+use super::super::limit::{Bucket, Rate};
 use super::headers::{self, IfMatch};
-use super::limit::{Bucket, Rate};
 use super::respond::{Resource, empty, not_allowed, options, problem, share};
 use super::session::{Caller, Draft, Phase, Remote, Session};
 use super::{IceServer, MAX_BODY, Request, Response, SDP, body};

@@ -23,7 +23,6 @@ mod body;
 mod client;
 mod endpoint;
 mod headers;
-mod limit;
 mod respond;
 mod session;
 mod url;
@@ -32,7 +31,6 @@ use core::fmt;
 
 pub use client::{Client, ClientConfig, ClientError, ClientEvent, Failure, RequestId, SendError};
 pub use endpoint::{Endpoint, EndpointConfig, ExchangeId, Origins, Output, SessionId};
-pub use limit::Rate;
 
 /// The longest body of a request or an answer, octets: 64 KiB.
 pub const MAX_BODY: usize = crate::sdp::MAX_BODY;

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use http::header::HeaderValue;
 
+use super::super::limit::Bucket;
 use super::super::{CandidateInit, Signal};
 use super::body;
 use super::endpoint::ExchangeId;
-use super::limit::Bucket;
 use crate::candidate::{Candidate, Credentials};
 use crate::sdp::{Description, Fragment};
 use crate::time::Instant;

@@ -1,6 +1,9 @@
 //! An allocation, permission or channel that the server forgot, and odd lifetimes.
 
-use floe::stun::{AttributeType, GiveUp, Message, Method};
+use std::net::SocketAddr;
+
+use floe::DropReason;
+use floe::stun::{AttributeType, GiveUp, Message, MessageClass, Method};
 use floe::turn::{Error, Event, PeerError};
 
 use super::server::{Build, Reply, Server, World, config};
@@ -231,6 +234,57 @@ fn a_channel_out_of_step_starts_the_allocation_afresh() {
     let error = PeerError::Refused(400);
     assert_eq!(world.take_events(), [Event::PeerFailed { peer, error }]);
     assert!(Message::parse(&world.send(peer, b"x").unwrap()).is_ok());
+}
+
+/// Each Allocate of one transaction came from another 5-tuple, as the NAT between rebooted, and got
+/// an allocation of its own.
+#[test]
+fn a_second_answer_with_another_address_has_us_allocate_anew() {
+    let mut server = Server::new();
+    // A challenge, and then a packet that is late.
+    server.script.extend([Reply::Right, Reply::Drop].map(|reply| (Method::ALLOCATE, reply)));
+    let mut world = World::with(config(), server);
+    let peer = addr("192.0.2.1:5000");
+    world.client.bind_channel(world.now, peer).unwrap();
+    world.run(ms(2_000));
+    assert_eq!(world.take_events(), [Event::Allocated]);
+    let request = world.server.of(Method::ALLOCATE).last().unwrap().octets.clone();
+    let request = Message::parse(&request).unwrap();
+    let second = |port: u16, server: &Server| {
+        server.reply(&request, MessageClass::Success, |encoder| {
+            let relayed = SocketAddr::new(addr("198.51.100.1:0").ip(), port);
+            let relayed6 = SocketAddr::new(addr("[2001:db8::1]:0").ip(), port);
+            encoder
+                .xor_address(AttributeType::XOR_MAPPED_ADDRESS, addr("203.0.113.9:40001"))
+                .xor_address(AttributeType::XOR_RELAYED_ADDRESS, relayed)
+                .xor_address(AttributeType::XOR_RELAYED_ADDRESS, relayed6)
+                .u32(AttributeType::LIFETIME, 600)
+        })
+    };
+    // The same again, and one that somebody else made up.
+    let same = world.client.relayed().next().unwrap().port();
+    let mut stranger = Server::new();
+    stranger.password = b"another".to_vec();
+    for octets in [second(same, &world.server), second(7, &stranger)] {
+        assert_eq!(world.receive(&octets), Some(DropReason::UnknownTransaction));
+    }
+    world.run(ms(100));
+    assert_eq!(world.take_events(), []);
+    let octets = second(7, &world.server);
+    assert_eq!(world.receive(&octets), None);
+    world.run(ms(200));
+    assert_eq!(world.take_events(), [Event::Lost, Event::Allocated]);
+    assert_eq!(world.server.of(Method::REFRESH).count(), 1, "the second is given back");
+    let allocation = world.server.allocation.as_ref().unwrap();
+    assert_eq!(world.client.relayed().collect::<Vec<_>>(), allocation.relayed);
+    assert_eq!(world.send(peer, b"x").unwrap()[0], 0x40);
+    // There is another, by a request that was sent once: nothing but its answer counts.
+    let request = world.server.of(Method::ALLOCATE).last().unwrap().octets.clone();
+    let request = Message::parse(&request).unwrap();
+    let late = world.server.reply(&request, MessageClass::Success, super::server::allocated);
+    for octets in [octets, late] {
+        assert_eq!(world.receive(&octets), Some(DropReason::UnknownTransaction));
+    }
 }
 
 /// The answer that was lost is asked for again, and no nonce between changes a transaction.

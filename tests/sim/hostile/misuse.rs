@@ -176,9 +176,9 @@ impl Misuse {
     fn end(&mut self) {
         let Some(id) = self.agent() else { return };
         let streams = self.endpoint.agent(id).unwrap().local_description().streams.len();
-        let result =
-            self.endpoint.agent_mut(self.now, id).unwrap().end_of_remote_candidates(None, None);
         let known = self.agents.get_mut(&id).unwrap();
+        let mut agent = self.endpoint.agent_mut(self.now, id).unwrap();
+        let result = agent.end_of_remote_candidates(None, known.peer.as_deref());
         let any = known.peer.is_some() && streams > 0;
         assert_eq!(result.is_ok(), any);
         known.ended |= any;

@@ -113,6 +113,8 @@ pub(super) struct Channel {
     /// SCTP packets of the peer that DTLS let through.
     received: VecDeque<Bytes>,
     packets: VecDeque<Vec<u8>>,
+    /// The first flight, until something was heard of the peer.
+    hello: Vec<Vec<u8>>,
     events: VecDeque<ChannelEvent>,
     buf: Vec<u8>,
 }
@@ -150,10 +152,12 @@ impl Channel {
             is_over: false,
             received: VecDeque::new(),
             packets: VecDeque::new(),
+            hello: Vec::new(),
             events: VecDeque::new(),
             buf: vec![0; 2048],
         };
         channel.handle_timeout(now);
+        channel.hello = channel.packets.iter().cloned().collect();
         Some(channel)
     }
 
@@ -162,6 +166,7 @@ impl Channel {
         if self.is_over {
             return;
         }
+        self.hello.clear();
         let taken = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(datagram));
         // Before the handshake is over anything may come, and in any order: the peer says it again,
         // and the handshake has an end of its own.
@@ -169,6 +174,12 @@ impl Channel {
             self.end(Ended::Lost);
         }
         self.pump(now);
+    }
+
+    /// Says once more what began the handshake, if nothing was heard since: a peer whose own checks
+    /// were not over may have passed over it.
+    pub(super) fn begin_again(&mut self) {
+        self.packets.extend(self.hello.drain(..));
     }
 
     /// Lets the time pass.
@@ -468,6 +479,8 @@ fn transport(agreement: &Agreement) -> TransportConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::from_fn;
+
     use floe::adapters::data_channel::DataChannel;
 
     use super::*;
@@ -562,13 +575,37 @@ mod tests {
         while let Some(packet) = pair.ends[0].poll_transmit() {
             pair.ends[1].handle_datagram(now, &packet);
         }
-        let mut flight: Vec<_> = std::iter::from_fn(|| pair.ends[1].poll_transmit()).collect();
+        let mut flight: Vec<_> = from_fn(|| pair.ends[1].poll_transmit()).collect();
         flight.reverse();
         for packet in &flight {
             pair.ends[0].handle_datagram(now, packet);
         }
         let open = || vec![ChannelEvent::Open(LABEL.into())];
         assert_eq!(pair.run(0), [open(), open()]);
+    }
+
+    #[test]
+    fn what_began_the_handshake_is_said_once_more_until_the_peer_is_heard() {
+        let flight = |end: &mut Channel| -> Vec<_> { from_fn(|| end.poll_transmit()).collect() };
+        let mut pair = Pair::new(Identity::fingerprint);
+        let now = pair.now;
+        let first = flight(&mut pair.ends[0]);
+        pair.ends[0].begin_again();
+        assert_eq!(flight(&mut pair.ends[0]), first);
+        pair.ends[0].begin_again();
+        assert!(flight(&mut pair.ends[0]).is_empty());
+        // Both may arrive.
+        for packet in first.iter().chain(&first) {
+            pair.ends[1].handle_datagram(now, packet);
+        }
+        let open = || vec![ChannelEvent::Open(LABEL.into())];
+        assert_eq!(pair.run(0), [open(), open()]);
+
+        let mut pair = Pair::new(Identity::fingerprint);
+        pair.ends[0].handle_datagram(pair.now, b"x");
+        flight(&mut pair.ends[0]);
+        pair.ends[0].begin_again();
+        assert!(flight(&mut pair.ends[0]).is_empty());
     }
 
     #[test]

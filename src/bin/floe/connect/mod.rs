@@ -11,7 +11,7 @@ use floe::signaling::memory::Memory;
 use floe::signaling::rooms::{Side as Place, is_name};
 use floe::{AgentState, ConnectionEvent, Node};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Failure;
 use crate::options::Network;
@@ -27,6 +27,11 @@ mod dcep;
 const DATAGRAM: usize = 65_536;
 /// How often a look is taken whether the last texts have arrived.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long after a session ended by itself another one is asked for, at first and at most.
+const AGAIN: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+/// How long a connection may be without a path before it is given up: at first a restart may find
+/// one, and once the checks have failed there is little hope.
+const NO_PATH: [Duration; 2] = [Duration::from_secs(40), Duration::from_secs(10)];
 /// How long the farewell may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -67,6 +72,9 @@ struct Session {
     agreements: Agreements,
     /// What was agreed upon last, and the channel of it.
     agreed: Option<(Agreement, Channel)>,
+    /// What was agreed upon before there was a path: a handshake would only be repeated late.
+    pending: Option<Agreement>,
+    has_path: bool,
 }
 
 /// What happened in a session.
@@ -83,11 +91,17 @@ struct Talk {
     node: Node,
     identity: Identity,
     session: Option<Session>,
+    /// When another session with the same peer is asked for.
+    renews_at: Option<Instant>,
+    /// How long the next time is waited before.
+    patience: Duration,
     /// Lines that wait for the channel.
     waiting: Vec<String>,
     /// Whether stdin has ended: what was read is sent, and then it is over.
     ended: bool,
     was_open: bool,
+    /// A channel has ended before all that was said had been confirmed.
+    lost_text: bool,
 }
 
 /// Octets that wait for the peer's confirmation before more is read from stdin.
@@ -115,9 +129,12 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         node,
         identity,
         session: None,
+        renews_at: None,
+        patience: AGAIN[0],
         waiting: Vec::new(),
         ended: false,
         was_open: false,
+        lost_text: false,
     };
     let page = url.replacen("ws", "http", 1);
     talk.tell(
@@ -176,9 +193,19 @@ impl Talk {
                     None => self.ended = true,
                 },
                 step = next(&mut self.session, !takes_more, &mut buf) => self.step(step, &buf).await,
+                () = at(self.renews_at) => {
+                    self.leave(Some("given up")).await;
+                    room.renew();
+                    // Until somebody is there.
+                    self.renew_later();
+                }
             }
             if self.is_done() {
-                return Ok(());
+                return if self.lost_text {
+                    Err(Failure::runtime("a channel closed before all had arrived; say it again"))
+                } else {
+                    Ok(())
+                };
             }
         }
         Ok(())
@@ -202,6 +229,7 @@ impl Talk {
         match event {
             RoomEvent::Peer { side, signaling } => self.meet(side, signaling).await?,
             RoomEvent::PeerLeft => {
+                self.renews_at = None;
                 self.leave(Some("the peer left")).await;
             }
             RoomEvent::PeerAway => {
@@ -228,7 +256,8 @@ impl Talk {
 
     /// Somebody came: a connection is made.
     async fn meet(&mut self, place: Place, signaling: Memory) -> Result<(), Failure> {
-        self.leave(Some("somebody else came")).await;
+        self.renews_at = None;
+        self.leave(Some("the session begins anew")).await;
         let ours = DataChannel::new(self.identity.fingerprint());
         let (signaling, agreements) = DataChannelSignaling::new(signaling, ours);
         let role = match place {
@@ -242,8 +271,22 @@ impl Talk {
             json!({ "type": "peer", "offers": place == Place::Offerer }),
         );
         let side = Side::new("floe", self.node.clone(), connection);
-        self.session = Some(Session { side, place, agreements, agreed: None });
+        let (agreed, pending) = (None, None);
+        self.session = Some(Session { side, place, agreements, agreed, pending, has_path: false });
         Ok(())
+    }
+
+    /// The session has ended by itself: unless the peer leaves, another one is asked for.
+    async fn lose(&mut self, why: &str) {
+        self.lost_text |= self.unconfirmed() > 0;
+        self.leave(Some(why)).await;
+        self.renew_later();
+    }
+
+    /// Another session is asked for, later each time.
+    fn renew_later(&mut self) {
+        self.renews_at = Some(Instant::now() + self.patience);
+        self.patience = (self.patience * 2).min(AGAIN[1]);
     }
 
     /// Ends the session, if there is one.
@@ -264,18 +307,25 @@ impl Talk {
         let Some(session) = &mut self.session else { return };
         match step {
             Step::Agreed(Some(agreement)) => {
-                let same =
-                    |known: &Agreement| known.peer.fingerprints == agreement.peer.fingerprints;
-                let is_known = session.agreed.as_ref().is_some_and(|(known, _)| same(known));
-                if !is_known {
-                    let opens = session.place == Place::Offerer;
-                    let channel = Channel::new(&self.identity, agreement.clone(), opens, now);
-                    session.agreed = channel.map(|channel| (agreement, channel));
+                let known = session.agreed.as_mut().map(|(known, _)| known);
+                let known = known.filter(|known| agreement.peer.is_associated_as(&known.peer));
+                if let Some(known) = known {
+                    *known = agreement;
+                } else {
+                    session.pending = Some(agreement);
                 }
             }
-            Step::Event(Some(event)) => self.show(event),
+            Step::Event(Some(event)) => {
+                session.has_path |= event == ConnectionEvent::Sendable;
+                if let (ConnectionEvent::Selected(_), Some((_, channel))) =
+                    (&event, &mut session.agreed)
+                {
+                    channel.begin_again();
+                }
+                self.show(event);
+            }
             Step::Agreed(None) | Step::Event(None) => {
-                self.leave(Some("the connection is closed")).await;
+                self.lose("the connection is closed").await;
                 return;
             }
             Step::Datagram(length) => {
@@ -289,7 +339,19 @@ impl Talk {
                 }
             }
         }
+        self.begin(now);
         self.flush().await;
+    }
+
+    /// Begins the channel that was agreed upon, once there is a path.
+    fn begin(&mut self, now: std::time::Instant) {
+        let Some(session) = self.session.as_mut().filter(|session| session.has_path) else {
+            return;
+        };
+        let Some(agreement) = session.pending.take() else { return };
+        let opens = session.place == Place::Offerer;
+        let channel = Channel::new(&self.identity, agreement.clone(), opens, now);
+        session.agreed = channel.map(|channel| (agreement, channel));
     }
 
     /// Sends what the channel has to send, and shows what it has to tell.
@@ -303,6 +365,7 @@ impl Talk {
                 None => return,
                 Some(ChannelEvent::Open(label)) => {
                     self.was_open = true;
+                    self.patience = AGAIN[0];
                     let say = "open: what you type goes to the peer, /help tells more";
                     self.tell("channel", say, json!({ "type": "open", "label": label }));
                     for text in std::mem::take(&mut self.waiting) {
@@ -310,13 +373,8 @@ impl Talk {
                     }
                 }
                 Some(ChannelEvent::Text(text)) => {
-                    let shown = text.clone();
-                    self.output.step(
-                        "peer",
-                        "says",
-                        &shown,
-                        json!({ "type": "message", "text": text }),
-                    );
+                    let object = json!({ "type": "message", "text": &text });
+                    self.output.step("peer", "says", &text, object);
                 }
                 Some(ChannelEvent::Binary(octets)) => {
                     let length = octets.len();
@@ -332,7 +390,7 @@ impl Talk {
                     if why != Ended::Peer {
                         self.trouble(&why.to_string());
                     }
-                    self.leave(Some("the channel is closed")).await;
+                    self.lose("the channel is closed").await;
                 }
             }
         }
@@ -346,6 +404,19 @@ impl Talk {
             ConnectionEvent::SignalRejected(reason) if !is_error(reason) => {}
             ConnectionEvent::State(state) => {
                 side.state = state;
+                let limit = match state {
+                    AgentState::Connected | AgentState::Completed => {
+                        self.renews_at = None;
+                        None
+                    }
+                    AgentState::Disconnected => Some(NO_PATH[0]),
+                    AgentState::Failed => Some(NO_PATH[1]),
+                    _ => None,
+                };
+                if let Some(limit) = limit {
+                    let due = Instant::now() + limit;
+                    self.renews_at = self.renews_at.into_iter().chain([due]).min();
+                }
                 if state == AgentState::Failed {
                     let sentence = format!("no path to the peer: {}", side.connection.failure());
                     self.trouble(&sentence);
@@ -415,10 +486,6 @@ async fn next(session: &mut Option<Session>, looks: bool, buf: &mut [u8]) -> Ste
     if looks {
         due = due.into_iter().chain([Instant::now() + LOOK]).min();
     }
-    let time = async {
-        let Some(due) = due else { return std::future::pending().await };
-        let _ = timeout_at(due, std::future::pending::<()>()).await;
-    };
     tokio::select! {
         agreement = agreements.next() => Step::Agreed(agreement),
         event = side.events.next() => Step::Event(event),
@@ -427,7 +494,15 @@ async fn next(session: &mut Option<Session>, looks: bool, buf: &mut [u8]) -> Ste
             Ok(length) => Step::Datagram(length),
             Err(_) => Step::Event(None),
         },
-        () = time => Step::Time,
+        () = at(due) => Step::Time,
+    }
+}
+
+/// Waits until then; for ever if there is no time.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use floe::signaling::Signal;
 use floe::signaling::rooms::{LinkId, Member, MemberEvent, Rooms, Side};
 use floe::signaling::whip::{Endpoint, ExchangeId, Output, Request, Response, SessionId};
 use tokio::sync::oneshot;
+use tracing::debug;
 
 /// A WHIP client in a room.
 struct Guest {
@@ -66,7 +67,7 @@ impl Guests {
         match event {
             MemberEvent::Peer(Side::Offerer) if guest.before.is_some() => {
                 for signal in guest.before.take().unwrap_or_default() {
-                    guest.member.send(&signal);
+                    say(&mut guest.member, &signal);
                 }
             }
             MemberEvent::Signal(signal) => self.endpoint.signal(now, id, signal),
@@ -129,7 +130,7 @@ impl Guests {
                     if let Some(guest) = self.guests.get_mut(&id) {
                         match &mut guest.before {
                             Some(before) => before.push(signal),
-                            None => guest.member.send(&signal),
+                            None => say(&mut guest.member, &signal),
                         }
                     }
                 }
@@ -154,5 +155,12 @@ impl Guests {
         member.connected();
         self.guests.insert(id, Guest { link, member, before: Some(Vec::new()) });
         self.links.insert(link, id);
+    }
+}
+
+/// Says something for a guest; what no member takes is left out.
+fn say(member: &mut Member, signal: &Signal) {
+    if let Err(error) = member.send(signal) {
+        debug!(%error, "a signal of a WHIP client");
     }
 }

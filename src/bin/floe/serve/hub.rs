@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use floe::Instant;
+use floe::signaling::MAX_SIGNAL;
 use floe::signaling::rooms::{Limits, LinkId, Output, Refusal, Rooms};
 use floe::signaling::whip::{Endpoint, EndpointConfig, ExchangeId, Request, Response};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -14,8 +16,10 @@ use tracing::debug;
 
 use super::guests::Guests;
 
-/// Messages that wait for a connection; one that is so slow is closed, and may come back.
+/// Messages, and their octets, that wait for a connection: one that is so slow is closed, and may
+/// come back. What it is told of a session when it does has room in it.
 const WAITING: usize = 512;
+const WAITING_OCTETS: usize = 4 * MAX_SIGNAL;
 
 /// The rooms, shared by all connections.
 #[derive(Clone)]
@@ -30,8 +34,45 @@ struct Inner {
 
 struct State {
     rooms: Rooms,
-    links: BTreeMap<LinkId, mpsc::Sender<String>>,
+    links: BTreeMap<LinkId, Outbox>,
     guests: Guests,
+}
+
+/// What is to be sent on a connection.
+struct Outbox {
+    texts: mpsc::Sender<String>,
+    octets: Arc<AtomicUsize>,
+}
+
+/// The other end of it.
+pub(super) struct Outgoing {
+    texts: mpsc::Receiver<String>,
+    octets: Arc<AtomicUsize>,
+}
+
+impl Outbox {
+    fn new() -> (Self, Outgoing) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let octets = Arc::new(AtomicUsize::new(0));
+        let outbox = Self { texts: sender, octets: Arc::clone(&octets) };
+        (outbox, Outgoing { texts: receiver, octets })
+    }
+
+    /// Whether there was room for a message.
+    fn push(&self, text: String) -> bool {
+        let length = text.len();
+        let before = self.octets.fetch_add(length, Ordering::Relaxed);
+        before + length <= WAITING_OCTETS && self.texts.try_send(text).is_ok()
+    }
+}
+
+impl Outgoing {
+    /// Waits for the next message; `None` once the connection is to be closed.
+    pub(super) async fn next(&mut self) -> Option<String> {
+        let text = self.texts.recv().await?;
+        self.octets.fetch_sub(text.len(), Ordering::Relaxed);
+        Some(text)
+    }
 }
 
 impl Hub {
@@ -65,17 +106,16 @@ impl Hub {
         outcome
     }
 
-    /// Takes a connection; what is to be sent on it comes out of the channel, until it is to be
-    /// closed.
-    pub(super) fn connect(&self, room: &str) -> Result<(LinkId, mpsc::Receiver<String>), Refusal> {
+    /// Takes a connection, and returns what is to be sent on it.
+    pub(super) fn connect(&self, room: &str) -> Result<(LinkId, Outgoing), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let id = state.rooms.connect(now, room)?;
-        let (sender, receiver) = mpsc::channel(WAITING);
-        state.links.insert(id, sender);
+        let (outbox, outgoing) = Outbox::new();
+        state.links.insert(id, outbox);
         drop(state);
         self.0.changed.notify_one();
-        Ok((id, receiver))
+        Ok((id, outgoing))
     }
 
     pub(super) fn receive(&self, id: LinkId, text: &str) {
@@ -147,9 +187,8 @@ impl State {
                     if self.guests.receive(now, id, &text) {
                         continue;
                     }
-                    let sent = self.links.get(&id).map(|link| link.try_send(text));
-                    if let Some(Err(error)) = sent {
-                        debug!(%error, "a connection that takes no more is closed");
+                    if self.links.get(&id).is_some_and(|outbox| !outbox.push(text)) {
+                        debug!("a connection that takes no more is closed");
                         self.links.remove(&id);
                         self.rooms.disconnect(now, id);
                     }
@@ -160,5 +199,26 @@ impl State {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_a_slow_connection_is_bounded() {
+        let (outbox, mut outgoing) = Outbox::new();
+        for _ in 0..4 {
+            assert!(outbox.push("x".repeat(MAX_SIGNAL)));
+        }
+        assert!(!outbox.push("x".into()));
+        let (outbox, mut others) = Outbox::new();
+        for _ in 0..10 * WAITING {
+            assert!(outbox.push("x".into()));
+            assert_eq!(others.next().await.as_deref(), Some("x"));
+        }
+        assert_eq!(others.octets.load(Ordering::Relaxed), 0);
+        assert_eq!(outgoing.next().await.map(|text| text.len()), Some(MAX_SIGNAL));
     }
 }

@@ -4,10 +4,11 @@
 //! offers, and the member that waits there answers. Where nobody waits the client is told to come
 //! back later. What the member says after its answer and its candidates does not reach the client,
 //! so it is the client that restarts, not the member: switch `NodeBuilder::auto_restart` off
-//! there. A client that vanished without a word keeps its place until the member leaves.
+//! there. A client that vanished without a word keeps its place until the member leaves, or asks
+//! for another session.
 //! `FLOE_WHIP_TOKEN` holds the bearer token that clients must have, if any.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use axum::extract::{Path, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY,
 };
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -60,7 +62,8 @@ pub(crate) struct Options {
     /// Where to listen; other machines reach a loopback address only through a proxy
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Let pages of this origin use the rooms too, such as https://example.org (repeatable)
+    /// Let pages of this origin use the rooms, such as https://example.org; for a page at an
+    /// address or localhost it is not needed (repeatable)
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     origins: Vec<String>,
 }
@@ -127,6 +130,10 @@ async fn room(
 /// A WHIP endpoint or one of its sessions.
 async fn whip(State(app): State<App>, request: axum::extract::Request) -> Response {
     let (head, body) = request.into_parts();
+    if !app.is_allowed(&head.headers) {
+        info!("a page of another origin was refused; --allow-origin lets it in");
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let body = match timeout(BODY, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
@@ -140,14 +147,24 @@ async fn whip(State(app): State<App>, request: axum::extract::Request) -> Respon
 }
 
 impl App {
-    /// Whether a request comes from our own page, from one that is allowed, or from no page.
+    /// Whether a request comes from our own page, from one that is allowed, or from no page. Our
+    /// own is at an address or `localhost`: any other name can be made to lead here, and whoever
+    /// made it has pages under it.
     fn is_allowed(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(ORIGIN) else { return true };
         let Ok(origin) = origin.to_str() else { return false };
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let ours = origin.split_once("://").is_some_and(|(_, of)| Some(of) == host);
-        ours || self.origins.iter().any(|allowed| allowed == origin)
+        (ours && host.is_some_and(is_address)) || self.origins.iter().any(|known| known == origin)
     }
+}
+
+/// Whether a `Host` is an address, or stands for one that nobody can change.
+fn is_address(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let host = authority.host();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
 /// Serves one connection until it ends.
@@ -166,7 +183,7 @@ async fn serve(hub: Hub, room: String, mut socket: WebSocket) {
     silence.reset();
     loop {
         let message = tokio::select! {
-            text = outgoing.recv() => match text {
+            text = outgoing.next() => match text {
                 Some(text) => Message::text(text),
                 None => break,
             },

@@ -198,7 +198,9 @@ impl Guard {
                 let config = &self.configs[&agent];
                 self.counts.asks(generation, path);
                 // What else goes where an answer came from looks after consent.
-                if nominates || !self.reached.contains(&(generation.clone(), path)) {
+                if nominates {
+                    self.pace.nominates(now, agent, config.ta, path);
+                } else if !self.reached.contains(&(generation.clone(), path)) {
                     self.pace.checks(now, agent, config.ta, path);
                 }
                 if nominates && wire::attribute(octets, config.nomination.attribute).is_none() {

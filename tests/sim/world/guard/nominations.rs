@@ -12,7 +12,7 @@ use crate::world::guard::Path;
 ///
 /// With renomination each nomination has a number, and the last one counts; such are not looked at.
 /// An answer that comes once another pair is being nominated is of a check that was given up, and so
-/// is one that comes a moment before: the other one's check waits for its turn.
+/// is one that comes a moment before: by the letter the other one's check waits for its turn.
 #[derive(Debug, Default)]
 pub(super) struct Nominations(BTreeMap<(String, ComponentId), Nominee>);
 

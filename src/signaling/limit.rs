@@ -15,18 +15,18 @@ pub struct Rate {
 
 /// What is left of a [`Rate`], in thousandths.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     left: u64,
     since: Instant,
 }
 
 impl Bucket {
-    pub(super) fn full(now: Instant, rate: Rate) -> Self {
+    pub(crate) fn full(now: Instant, rate: Rate) -> Self {
         Self { left: u64::from(rate.burst) * 1_000, since: now }
     }
 
     /// Takes one, or says how long it would take until there is one.
-    pub(super) fn take(&mut self, now: Instant, rate: Rate) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Instant, rate: Rate) -> Result<(), Duration> {
         let passed = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX);
         if passed > 0 {
             let earned = passed.saturating_mul(u64::from(rate.per_second));
