@@ -425,7 +425,7 @@ impl Session {
                 Some(_) | None if Some(pair.component) == first => None,
                 Some(_) | None => self.rest_of(pair.component, core),
             };
-            rest.is_some_and(|(rank, until)| rank <= pair.rank() && at < until)
+            rest.is_some_and(|(rank, until)| at < until && rank <= self.rank(pair, core))
         }
     }
 
@@ -437,8 +437,10 @@ impl Session {
             CheckBackoff::Evidence { .. } => {}
         }
         self.component(component).filter(|known| known.selected.is_none())?;
-        let priority = |pair: &Pair| if self.has_time() { pair.priority } else { u64::MAX };
-        let rank = |pair: &Pair| (pair.class, Reverse(priority(pair)));
+        let rank = |pair: &Pair| match self.has_time() {
+            true => self.rank(pair, core),
+            false => (pair.class, Reverse(u64::MAX)),
+        };
         let works = |pair: &Pair| Some((rank(pair), pair.valid.as_ref()?.since));
         let valid = || self.valid_pairs(component).filter_map(|(_, pair)| works(pair));
         let rank = valid().map(|(rank, _)| rank).min()?;

@@ -1,5 +1,6 @@
 //! Nominating pairs and concluding. [RFC 8445 §8]
 
+use core::cmp::Reverse;
 use core::time::Duration;
 
 use crate::canary::{Bug, planted};
@@ -10,7 +11,8 @@ use crate::net::ComponentId;
 use crate::time::{Instant, earlier};
 
 use super::consent::Flow;
-use super::pair::{Nominated, Pair, PairId, PairState, Valid, pair_priority};
+use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
+use super::remote::RemoteCandidate;
 use super::session::{ChecklistState, Component, Session};
 use super::{Context, Core};
 
@@ -127,7 +129,7 @@ impl Session {
                 let silent = consent.is_some_and(|consent| consent.is_silent());
                 let doubtful = consent.is_some_and(|consent| consent.is_worrying());
                 let rtt = pair.counters.current_round_trip_time.unwrap_or_default().as_millis();
-                (silent, doubtful, pair.class, core::cmp::Reverse(pair.priority), rtt / hysteresis)
+                (silent, doubtful, self.rank(pair, core), rtt / hysteresis)
             })
     }
 
@@ -170,7 +172,7 @@ impl Session {
             rtt.max(settings.direct_wait)
         };
         let ripe = valid.since + wait;
-        if !self.may_wait(best) {
+        if !self.may_wait(best, core) {
             return Some(ripe);
         }
         let valid = |pair: &Pair| pair.valid.as_ref().map(|valid| valid.since);
@@ -189,20 +191,25 @@ impl Session {
     /// Whether nothing is lost if a direct pair that is nominated for good waits for a better one:
     /// the generation before still works. Chromium does not check what has a lower priority than the
     /// pair that it uses, and follows the nomination of none but what it has checked.
-    fn may_wait(&self, best: &Pair) -> bool {
-        let better = |(_, pair): (PairId, &Pair)| {
-            pair.component == best.component && pair.state.is_open() && pair.rank() < best.rank()
+    fn may_wait(&self, best: &Pair, core: &Core) -> bool {
+        let stream = self.remote_stream(best.component.stream());
+        let (Some(stream), true) = (stream, self.has_time()) else { return false };
+        let better =
+            |pair: &Pair| pair.state.is_open() && self.rank(pair, core) < self.rank(best, core);
+        // Told of by a check alone so far, which says less than its candidate will.
+        let untold = |pair: &Pair| {
+            let learned = stream.get(pair.remote).is_some_and(RemoteCandidate::is_learned);
+            !stream.complete && learned && pair.remote != best.remote && pair.class <= best.class
         };
-        let named = || {
-            let remote = self.remote(best.remote).map(|remote| remote.priority);
-            let stream = self.remote_stream(best.component.stream());
-            let mut unresolved = stream.into_iter().flat_map(|stream| stream.unresolved());
-            let number = best.component.number();
-            unresolved.any(|name| name.component == number && Some(name.priority) > remote)
-        };
-        self.has_time() && (self.pairs.iter().any(better) || named())
+        let mut pairs = self.pairs.iter().map(|(_, pair)| pair);
+        let number = best.component.number();
+        let priority = stream.get(best.remote).map(|remote| remote.signalled_priority);
+        let mut names = stream.unresolved().iter().filter(|name| name.component == number);
+        pairs.any(|pair| pair.component == best.component && (better(pair) || untold(pair)))
+            || names.any(|name| Some(name.priority) > priority)
     }
 
+    /// Whether the generation before carries the data for now, and a nomination is for good.
     pub(super) fn has_time(&self) -> bool {
         self.relieved && !self.renomination
     }
@@ -405,6 +412,12 @@ impl Session {
         self.select(id, core, cx);
     }
 
+    /// What a pair is chosen by. Its priority counts as the peer has it: the pair keeps the one of
+    /// the check that told of its candidate first. [rfc8838-11-2]
+    pub(super) fn rank(&self, pair: &Pair, core: &Core) -> Rank {
+        (pair.class, Reverse(self.rank_for_peer(pair, core)))
+    }
+
     /// The priority of a pair, as far as the peer's candidate is concerned as the peer has it.
     fn rank_for_peer(&self, pair: &Pair, core: &Core) -> u64 {
         let ends = core.local.candidate(pair.local).zip(self.remote(pair.remote));
@@ -483,7 +496,7 @@ impl Session {
             .filter(|(id, pair)| {
                 pair.component == component && *id != selected && pair.nomination_pending.is_none()
             })
-            .map(|(id, pair)| (core::cmp::Reverse(pair.priority), id))
+            .map(|(id, pair)| (Reverse(pair.priority), id))
             .collect();
         others.sort_unstable();
         let (kept, others) = self.of_use(others.into_iter().map(|(_, id)| id), core);

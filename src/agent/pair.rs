@@ -106,10 +106,6 @@ pub(super) struct Pair {
 pub(super) type Rank = (PathClass, Reverse<u64>);
 
 impl Pair {
-    pub(super) fn rank(&self) -> Rank {
-        (self.class, Reverse(self.priority))
-    }
-
     /// Notes a nomination, if it is one, that counts once the pair works.
     pub(super) fn put_off(&mut self, nominated: Option<Nominated>) {
         self.nomination_pending = Nominated::repeated(self.nomination_pending, nominated);

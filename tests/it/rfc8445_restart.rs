@@ -370,6 +370,41 @@ fn after_a_restart_a_better_pair_is_waited_for_where_the_nomination_is_final() {
     }
 }
 
+/// A pair that a check told of has a lower priority than its candidate, which comes later, and so by
+/// the peer's count: it is waited for, and chosen by what the candidate says. [rfc8838-11-2]
+#[test]
+fn after_a_restart_a_pair_that_a_check_told_of_counts_as_it_is_signalled() {
+    let [low, high] = ["192.0.2.3:3000", "192.0.2.5:5000"].map(addr);
+    for ended in [false, true] {
+        let (mut world, agent, mut peer) = completed();
+        world.restart(agent);
+        peer.own.ufrag = "new1".into();
+        world.run_for(ms(1_000));
+        peer.theirs = world.credentials(agent);
+        for address in [low, high] {
+            peer.address = address;
+            world.respond(address, peer.answering());
+        }
+        let mut description = peer.description(&[host("192.0.2.3:3000", 3)]);
+        description.options.trickle = true;
+        description.streams[0].end_of_candidates = ended;
+        let began = world.now;
+        world.set_remote(agent, &description);
+        assert!(is_answered(&mut world, &mut peer));
+        world.run_for(ms(200));
+        let nominated = |world: &World| {
+            let nominates = |packet: &&Packet| packet.at >= began && packet.nominates();
+            world.log.iter().find(nominates).map(|packet| packet.to)
+        };
+        assert_eq!(nominated(&world), ended.then_some(low));
+        if !ended {
+            world.add_candidate(agent, &host("192.0.2.5:5000", 1)).unwrap();
+            world.run_for(ms(10));
+            assert_eq!(nominated(&world), Some(high));
+        }
+    }
+}
+
 /// Both restart at once: nobody restarts again for it. [rfc8445-9-1]
 #[test]
 fn crossing_restarts_are_one() {
