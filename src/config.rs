@@ -137,8 +137,9 @@ pub struct Nomination {
     pub direct_wait: Duration,
     /// How long a pair with a relay waits for a direct one. Default 500 ms.
     pub relay_wait: Duration,
-    /// How long a direct pair waits for a better one after a restart, while the generation before
-    /// still works, if the peer does not know renomination. Default 500 ms.
+    /// How long after a restart a component with a valid direct pair waits for a better one that is
+    /// being checked, or may be told yet, where a nomination is for good and the generation before
+    /// still works. Default 500 ms.
     pub restart_wait: Duration,
     /// How long after a pair over a relay was selected direct ones are tried again; then each time
     /// after twice as long, up to 300 s. Only where both sides know renomination;

@@ -12,7 +12,7 @@ use crate::time::{Instant, earlier};
 
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
-use super::remote::RemoteCandidate;
+use super::remote::{RemoteCandidate, Unresolved};
 use super::session::{ChecklistState, Component, Session};
 use super::{Context, Core};
 
@@ -199,12 +199,18 @@ impl Session {
         // Told of by a check alone so far, which says less than its candidate will.
         let untold = |pair: &Pair| {
             let learned = stream.get(pair.remote).is_some_and(RemoteCandidate::is_learned);
-            !stream.complete && learned && pair.remote != best.remote && pair.class <= best.class
+            let failed = matches!(pair.state, PairState::Failed(_));
+            !stream.complete
+                && learned
+                && !failed
+                && pair.remote != best.remote
+                && pair.class <= best.class
         };
         let mut pairs = self.pairs.iter().map(|(_, pair)| pair);
         let number = best.component.number();
         let priority = stream.get(best.remote).map(|remote| remote.signalled_priority);
-        let mut names = stream.unresolved().iter().filter(|name| name.component == number);
+        let open = |name: &&Unresolved| name.component == number && !name.redundant;
+        let mut names = stream.unresolved().iter().filter(open);
         pairs.any(|pair| pair.component == best.component && (better(pair) || untold(pair)))
             || names.any(|name| Some(name.priority) > priority)
     }

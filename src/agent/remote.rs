@@ -102,6 +102,8 @@ pub(super) struct Unresolved {
     pub(super) port: u16,
     pub(super) kind: CandidateKind,
     pub(super) priority: u32,
+    /// Whether it was resolved to what is known already.
+    pub(super) redundant: bool,
 }
 
 /// How long a peer-reflexive candidate must not have been heard of to make room for another. Two
@@ -216,8 +218,11 @@ impl RemoteStream {
         };
         let known = self.find(stream, candidate.component, address);
         if let Some(id) = known.filter(|id| self.get(*id).is_some_and(is_signalled)) {
+            // That this is what the name stands for shows nowhere. [mdns-ice-candidates-3.3.1-2]
             let waiting = self.find_unresolved(candidate);
-            self.forget_unresolved(waiting);
+            if let Some(known) = waiting.and_then(|place| self.unresolved.get_mut(place)) {
+                known.redundant = true;
+            }
             return Ok(self.uncover(id, candidate));
         }
         let name = candidate.address.mdns_name().map(Box::from);
@@ -315,6 +320,7 @@ impl RemoteStream {
             port: *port,
             kind: candidate.kind,
             priority: candidate.priority,
+            redundant: false,
         });
         CandidateRejected::UnresolvedName
     }

@@ -1,5 +1,6 @@
 //! Answering connectivity checks, and what is learned from them. [RFC 8445 §7.3]
 
+use core::time::Duration;
 use std::net::SocketAddr;
 
 use crate::canary::{Bug, planted};
@@ -21,6 +22,10 @@ use super::{Answer, Context, Core, Generation};
 const REVIVALS: u8 = 8;
 /// The same while another pair carries data, and the peer does not nominate this one.
 const REVIVALS_BESIDE: u8 = 1;
+
+/// How long the checks that come before the answer to a restart stay without one. Peers that check a
+/// pair a few times only go on for longer: pion for 1.4 s.
+const HELD: Duration = Duration::from_secs(1);
 
 /// A check of the peer's, as far as it concerns this generation.
 struct Request {
@@ -69,7 +74,7 @@ impl Session {
             // come of that, and it would take a success for one: it is to try again, by those of
             // now. [rfc8445-7.3.1.4-p5] [rfc8445-7.3.1.5-2] [RFC 8489 §14.8]
             Some(_) => return Answer::Error(500, DropReason::WrongGeneration),
-            None => return self.remember(&request, ufrag, core),
+            None => return self.remember(&request, ufrag, core, cx.now),
         }
         self.now_known(cx.now);
         if self.retired {
@@ -188,46 +193,62 @@ impl Session {
     /// Keeps a check of a generation whose credentials are not known yet, within bounds.
     /// [rfc8445-7.3-6]
     ///
-    /// After a restart it is not answered before it is repeated when they are: Chromium, which restarts while its answer is
-    /// under way, checks by ours with its next ones, and keeps to what it takes for a pair then.
-    /// [rfc8445-7.3-5]
-    fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core) -> Answer {
-        let tracked = self.keep_early(request, ufrag, core);
-        match self.answers_early(core) {
-            true => Answer::Success { tracked },
-            false => Answer::Drop(DropReason::WrongGeneration),
+    /// After a restart it is answered only when it is repeated once they are, or for longer than
+    /// [`HELD`]: Chromium, which restarts while its answer is under way, checks by ours with its next
+    /// ones, and keeps to what it takes for a pair then. [rfc8445-7.3-5]
+    fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core, now: Instant) -> Answer {
+        let at_once = self.answers_at_once(core);
+        let early = self.keep_early(request, ufrag, core, now);
+        if !at_once && early.as_ref().is_none_or(|early| now < early.since + HELD) {
+            return Answer::Drop(DropReason::WrongGeneration);
         }
+        let tracked = early.is_some();
+        if let Some(early) = early {
+            // Nobody counts on a nomination that was not answered: it is repeated.
+            early.nominated = Nominated::repeated(early.nominated, request.nominated);
+            early.answered = true;
+        }
+        Answer::Success { tracked }
     }
 
-    fn answers_early(&self, core: &Core) -> bool {
+    /// Whether a check that comes early is answered as every other.
+    fn answers_at_once(&self, core: &Core) -> bool {
         let letter = core.config.check_backoff == CheckBackoff::Rfc;
         // A lite agent triggers no check, and depends on those of the peer.
         self.generation == Generation(0) || core.is_lite() || letter
     }
 
-    /// False if there is no place for it.
-    fn keep_early(&mut self, request: &Request, ufrag: &[u8], core: &Core) -> bool {
-        // Nobody counts on a nomination that was not answered: it is repeated.
-        let nominated = request.nominated.filter(|_| self.answers_early(core));
-        let known = self.early.iter_mut().find(|known| {
+    /// None if there is no place for it.
+    fn keep_early(
+        &mut self,
+        request: &Request,
+        ufrag: &[u8],
+        core: &Core,
+        now: Instant,
+    ) -> Option<&mut EarlyCheck> {
+        let known = self.early.iter().position(|known| {
             (known.base, known.from) == (request.base, request.from) && *known.ufrag == *ufrag
         });
-        if let Some(known) = known {
-            known.priority = request.priority;
-            known.nominated = Nominated::repeated(known.nominated, nominated);
-            return true;
+        if known.is_none() {
+            if self.early.len() >= usize::from(core.config.limits.early_checks) {
+                return None;
+            }
+            self.early.push(EarlyCheck {
+                base: request.base,
+                from: request.from,
+                priority: request.priority,
+                ufrag: ufrag.into(),
+                since: now,
+                nominated: None,
+                answered: false,
+            });
         }
-        if self.early.len() >= usize::from(core.config.limits.early_checks) {
-            return false;
-        }
-        self.early.push(EarlyCheck {
-            base: request.base,
-            from: request.from,
-            priority: request.priority,
-            ufrag: ufrag.into(),
-            nominated,
-        });
-        true
+        let early = match known {
+            Some(known) => self.early.get_mut(known),
+            None => self.early.last_mut(),
+        }?;
+        early.priority = request.priority;
+        Some(early)
     }
 
     /// Does what was put off until the peer's credentials came. [rfc8445-7.3-6]
@@ -249,7 +270,7 @@ impl Session {
                 from: early.from,
                 priority: early.priority,
                 nominated: early.nominated,
-                answered: self.answers_early(core),
+                answered: early.answered,
             };
             if let Some(remote) = self.learn_remote(&request, core, cx) {
                 self.take_request(&request, remote, core, cx);

@@ -227,27 +227,29 @@ impl Agent {
         let mut session = Session::new(&self.core, &credentials, cx.now);
         session.keep_streams_of(&self.session, &mut self.core);
         let mut old = core::mem::replace(&mut self.session, session);
-        if self.previous.is_none() {
-            old.select_in_use(&self.core, cx.now);
-        }
+        old.select_in_use(self.previous.as_deref(), &self.core, cx.now);
         old.retire(&mut self.core);
         self.session.next_check = old.next_check;
         for (new, old) in self.session.components.iter_mut().zip(&old.components) {
             new.sendable = old.sendable;
         }
         let now = cx.now;
-        // A peer that has not checked in the last one may still use the one before.
-        let unheard = self.previous.as_deref_mut().filter(|_| !old.has_credentials());
-        let before = unheard.filter(|before| before.serves_as(&old, &self.core, now));
-        let stays = before.is_none() && old.carries_data(&self.core, now);
-        // Who restarts may know that it is dead.
-        before.unwrap_or(&mut old).probe_selected(&self.core, now);
+        let stays = old.carries_data(&self.core, now)
+            && self.previous.as_deref().is_none_or(|before| {
+                // A peer that has not checked in the last one may still use the one before.
+                (old.has_credentials() || !before.serves_as(&old, &self.core, now))
+                    && old.has_ways_of(before, &self.core, now)
+            });
         if stays {
             self.drop_previous();
             self.previous = Some(Box::new(old));
         } else {
             old.close(&mut self.core);
             self.core.ufrags.push(UfragChange::Removed(old.local.ufrag));
+        }
+        // Who restarts may know that it is dead.
+        if let Some(previous) = &mut self.previous {
+            previous.probe_selected(&self.core, now);
         }
         self.previous_until = None;
         let refill = self.core.config.limits.unverified_refill_per_ip;
@@ -267,8 +269,9 @@ impl Agent {
     /// are under way and for a peer that has not concluded yet; for longer if that did not check us
     /// so far, as our answer is late.
     pub(super) fn retire_previous(&mut self, cx: &Context<'_>) {
-        let selected = |component: &Component| component.selected.is_some();
-        if self.previous.is_none() || !self.session.components.iter().all(selected) {
+        let session = &self.session;
+        let selected = |c: &Component| c.selected.is_some() || !session.is_wanted(c.id);
+        if self.previous.is_none() || !session.components.iter().all(selected) {
             return;
         }
         let linger = self.core.config.linger;
@@ -298,9 +301,19 @@ impl Session {
             })
     }
 
-    /// Whether every component has a way of which nothing says that it is lost.
+    /// Whether every component has a way here that has one in `other` of which nothing says that it
+    /// is lost.
+    fn has_ways_of(&self, other: &Self, core: &super::Core, now: Instant) -> bool {
+        other.components.iter().all(|component| {
+            let id = component.id;
+            !other.serves(id, core, now) || self.has_way(id, core, now)
+        })
+    }
+
+    /// Whether every component that the peer has has a way of which nothing says that it is lost.
     pub(super) fn serves_all(&self, core: &super::Core, now: Instant) -> bool {
-        self.components.iter().all(|component| self.serves(component.id, core, now))
+        let mut wanted = self.components.iter().filter(|component| self.is_wanted(component.id));
+        wanted.all(|component| self.serves(component.id, core, now))
     }
 
     fn serves(&self, component: ComponentId, core: &super::Core, now: Instant) -> bool {
@@ -308,10 +321,11 @@ impl Session {
     }
 
     /// What data went over before anything was selected it goes over until the next generation has
-    /// a way. [rfc8445-9-p1]
-    fn select_in_use(&mut self, core: &super::Core, now: Instant) {
+    /// a way, unless the one `before` served. [rfc8445-9-p1]
+    fn select_in_use(&mut self, before: Option<&Self>, core: &super::Core, now: Instant) {
         let in_use = |component: &Component| {
-            let free = component.selected.is_none() && self.may_choose(component);
+            let served = before.is_some_and(|before| before.serves(component.id, core, now));
+            let free = component.selected.is_none() && self.may_choose(component) && !served;
             free.then(|| self.best_valid(component.id, core, now))?.map(|(pair, _)| pair)
         };
         let in_use: Vec<_> = self.components.iter().map(in_use).collect();

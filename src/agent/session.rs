@@ -140,7 +140,10 @@ pub(super) struct EarlyCheck {
     pub(super) from: SocketAddr,
     pub(super) priority: u32,
     pub(super) ufrag: Box<[u8]>,
+    /// When it came first.
+    pub(super) since: Instant,
     pub(super) nominated: Option<Nominated>,
+    pub(super) answered: bool,
 }
 
 /// One generation. [RFC 8445 §9]

@@ -257,6 +257,20 @@ fn statistics_show_a_name_alike_whether_it_is_resolved_or_not() {
     assert_eq!(remote(&world, agent), before);
 }
 
+/// [mdns-ice-candidates-3.3.1-2] [mdns-ice-candidates-3.3.1-3]
+#[test]
+fn statistics_do_not_tell_that_a_name_stands_for_a_known_address() {
+    for ip in ["192.0.2.2", "192.0.2.7"] {
+        let (mut world, agent, _) = waiting(AgentConfig::new(Role::Controlling));
+        world.add_candidate(agent, &host("192.0.2.2:2000", 1)).unwrap();
+        let name = named(NAME, "192.0.2.2:2000");
+        assert_eq!(world.add_candidate(agent, &name), Err(CandidateRejected::UnresolvedName));
+        let before = remote(&world, agent).len();
+        resolve(&mut world, agent, &name, ip).unwrap();
+        assert_eq!(remote(&world, agent).len(), before, "{ip}");
+    }
+}
+
 #[test]
 fn names_count_among_the_candidates_that_are_kept() {
     let (mut world, agent, _) = waiting(AgentConfig::new(Role::Controlling));

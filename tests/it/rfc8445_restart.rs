@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use floe::candidate::{Candidate, CandidateAddress};
 use floe::config::{AgentConfig, BackupPolicy, CheckBackoff, EndpointConfig, Mode, Role};
-use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError};
+use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError, Socket};
 
 use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, distinct_ids, host, ms};
 
@@ -273,7 +273,7 @@ fn a_nomination_from_before_the_peer_had_our_credentials_is_made_again() {
 /// with its next ones, and keeps to what it takes for a pair then. [rfc8445-7.3-5] [rfc8445-7.3-6]
 #[test]
 fn a_check_that_comes_before_the_answer_to_a_restart_is_answered_when_repeated() {
-    for letter in [false, true] {
+    for (letter, late) in [(false, false), (false, true), (true, false)] {
         let mut config = AgentConfig::new(Role::Controlling);
         if letter {
             config.check_backoff = CheckBackoff::Rfc;
@@ -291,6 +291,13 @@ fn a_check_that_comes_before_the_answer_to_a_restart_is_answered_when_repeated()
             hand
         });
         let [answer, next] = &mut answered;
+        if late {
+            // By then a peer that has few checks for each pair runs out of them.
+            world.run_for(ms(900));
+            assert!(
+                [&mut *answer, &mut *next].map(|hand| is_answered(&mut world, hand)) == [true; 2]
+            );
+        }
         world.set_remote(agent, &answer.description(&[host("192.0.2.9:9000", 1)]));
         world.run_for(ms(100));
         assert!(world.find_pair(agent, "192.0.2.1:1000", "192.0.2.2:3000").is_some());
@@ -403,6 +410,120 @@ fn after_a_restart_a_pair_that_a_check_told_of_counts_as_it_is_signalled() {
             assert_eq!(nominated(&world), Some(high));
         }
     }
+}
+
+/// A component that only one side has keeps nothing waiting. [rfc8445-6.1.2.2-p2] [rfc8445-9-p1]
+#[test]
+fn the_old_generation_ends_though_the_peer_lacks_a_component() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.streams = vec![2];
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let mut peer = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(peer.address, peer.answering());
+    world.set_remote(agent, &peer.plain());
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    let old = peer.clone();
+    world.restart(agent);
+    peer.own.ufrag = "new1".into();
+    peer.theirs = world.credentials(agent);
+    peer.address = addr("192.0.2.3:3000");
+    world.respond(peer.address, peer.answering());
+    let began = world.now;
+    let candidates = [host("192.0.2.4:4000", 1), host("192.0.2.3:3000", 3)];
+    world.set_remote(agent, &peer.description(&candidates));
+    world.reach(agent, AgentState::Completed, ms(2_000));
+    assert!(world.now - began >= ms(500), "the better one is waited for");
+    assert!(is_answered(&mut world, &mut peer));
+    world.run_for(ms(30_000));
+    assert!(!is_answered(&mut world, &mut { old }));
+}
+
+/// Of two generations the one goes that leaves a component without a way. [rfc8445-9-p1]
+#[test]
+fn a_second_restart_keeps_the_generation_that_serves_every_component() {
+    let mut world = World::new();
+    let second = ComponentId::new(1, 1).unwrap();
+    let [left, right] =
+        [("192.0.2.1", Role::Controlling), ("192.0.2.2", Role::Controlled)].map(|(ip, role)| {
+            let node = world.node(EndpointConfig::default());
+            for (component, port) in [(ComponentId::FIRST, 1_000), (second, 1_010)] {
+                let address = addr(&format!("{ip}:{port}"));
+                world.socket(node, Socket::udp(address).with_component(component));
+            }
+            let mut config = AgentConfig::new(role);
+            config.streams = vec![1, 1];
+            world.agent(node, config)
+        });
+    world.exchange(left, right);
+    world.reach(left, AgentState::Completed, ms(2_000));
+    world.reach(right, AgentState::Completed, ms(2_000));
+    world.restart(left);
+    let offer = world.description(left);
+    world.set_remote(right, &offer);
+    let new = [left, right].map(|party| world.credentials(party).ufrag);
+    world.filter(move |packet| {
+        let of =
+            |ufrag: &String| packet.message().username().unwrap().starts_with(ufrag.as_bytes());
+        let hindered = packet.is_request() && packet.to.port() == 1_010 && new.iter().any(of);
+        if hindered { Verdict::Drop } else { Verdict::Pass }
+    });
+    let answer = world.description(right);
+    world.set_remote(left, &answer);
+    world.run_for(ms(1_500));
+    assert!(world.view(left).selected(ComponentId::FIRST).is_some());
+    world.restart(left);
+    assert!(world.route(left).is_ok());
+    assert!(world.route_of(left, second).is_ok());
+}
+
+/// A peer that is left for dead is not gone back to. [rfc8445-9-p1]
+#[test]
+fn a_second_restart_keeps_the_pair_that_took_over_from_a_dead_one() {
+    let (mut world, agent, old) = completed_with(AgentConfig::new(Role::Controlling));
+    world.run_for(ms(5_000));
+    world.silence(old.address);
+    world.restart(agent);
+    world.run_for(ms(2_000));
+    let mut new = Hand::new(&world, agent, "192.0.2.3:3000");
+    new.own.ufrag = "new1".into();
+    // It answers the first check of the pair, and then no nomination.
+    let answering = new.clone();
+    world.respond(new.address, move |packet| {
+        let answered = packet.is_request() && !packet.nominates();
+        if answered { vec![answering.success(packet)] } else { Vec::new() }
+    });
+    world.set_remote(agent, &new.plain());
+    world.run_for(ms(300));
+    let over = |world: &mut World| world.route(agent);
+    assert_eq!(over(&mut world), Ok(new.address));
+    world.restart(agent);
+    assert_eq!(over(&mut world), Ok(new.address));
+}
+
+/// Whoever restarts may know that nothing comes back.
+#[test]
+fn the_generation_that_stays_in_a_second_restart_is_asked_at_once() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
+    let mut old = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(old.address, old.answering());
+    world.set_remote(agent, &old.plain());
+    let nomination = old.nomination();
+    world.inject(old.address, addr("192.0.2.1:1000"), nomination);
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    world.restart(agent);
+    let mut new = Hand::new(&world, agent, "192.0.2.3:3000");
+    new.own.ufrag = "new1".into();
+    world.respond(new.address, new.answering());
+    world.set_remote(agent, &new.plain());
+    assert!(is_answered(&mut world, &mut new));
+    world.run_for(ms(500));
+    let began = world.now;
+    world.restart(agent);
+    world.run_for(ms(50));
+    let asked = |packet: &Packet| packet.at >= began && packet.to == old.address;
+    assert!(world.log.iter().any(|packet| asked(packet) && packet.is_request()));
 }
 
 /// Both restart at once: nobody restarts again for it. [rfc8445-9-1]
