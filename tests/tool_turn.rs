@@ -24,7 +24,7 @@ use floe::stun::{AttributeType, Encoder, IntegrityKey, Message, MessageClass, Me
 use process::{Peer, floe, is, objects, relay, run};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 use turn_server::{Options, TurnServer};
@@ -182,9 +182,16 @@ async fn a_full_server_is_the_servers() {
 
 #[tokio::test]
 async fn a_port_where_nothing_listens_is_said_to_be_closed() {
-    let closed = UdpSocket::bind((LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    // The ports are ours, so that no other test has them: one hears its own datagrams alone, and
+    // nothing listens at the other.
+    let udp = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let closed = udp.local_addr().unwrap();
+    udp.connect(closed).await.unwrap();
     let found = gather(&format!("turn:{closed}?transport=udp"), "alice", "secret").await;
     assert_no_relay(&found, "network", "check the URL, that the server runs");
+    let tcp = TcpSocket::new_v4().unwrap();
+    tcp.bind((LOCALHOST, 0).into()).unwrap();
+    let closed = tcp.local_addr().unwrap();
     let found = gather(&format!("turn:{closed}?transport=tcp"), "alice", "secret").await;
     assert_no_relay(&found, "server", "nothing listens there: check the port");
 }

@@ -1,7 +1,7 @@
 //! The programs of this package with each other: two processes, their signalling crossed, on
 //! loopback.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -55,10 +55,9 @@ async fn meet(offerer: &str, answerer: &str, more: &[&str]) -> [String; 2] {
 /// A TURN server in this process, and the arguments that name it.
 fn turn() -> (Proto, Vec<String>) {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let free = UdpSocket::bind((loopback, 0)).unwrap().local_addr().unwrap();
-    let listen = SocketAddr::new(loopback, free.port());
-    let server = Proto::start(listen, &[loopback], 1, Duration::from_secs(3600));
-    let arguments = ["--relay", "--turn", &listen.to_string(), lab::USER, lab::PASSWORD];
+    let server = Proto::start((loopback, 0).into(), &[loopback], 1, Duration::from_secs(3600));
+    let listen = server.address().to_string();
+    let arguments = ["--relay", "--turn", &listen, lab::USER, lab::PASSWORD];
     (server, arguments.map(str::to_owned).to_vec())
 }
 

@@ -1,6 +1,7 @@
 //! `turn-server-proto`: it has no sockets and no clock of its own.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -16,25 +17,27 @@ use turn_server_proto::types::stun::TransportType;
 /// The server, on a thread of its own until it is dropped. It knows MESSAGE-INTEGRITY-SHA256,
 /// USERHASH, and allocations of two families.
 pub struct Proto {
+    address: SocketAddr,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proto {
-    /// Starts it at `listen`, relaying from these addresses of the host. Its clock is so many times
-    /// as fast as the world's; a nonce lives for `nonce` by that clock.
+    /// Starts it at `listen`, at a free port if that has none, relaying from these addresses of the
+    /// host. Its clock is so many times as fast as the world's; a nonce lives for `nonce` by that
+    /// clock.
     ///
     /// # Panics
     ///
     /// If the host does not have the address.
     pub fn start(listen: SocketAddr, relays: &[IpAddr], speed: u32, nonce: Duration) -> Self {
-        let mut server = TurnServer::new(TransportType::Udp, listen, lab::REALM.into());
+        let (address, socket) = bind(listen).expect("a free address of this host");
+        let mut server = TurnServer::new(TransportType::Udp, address, lab::REALM.into());
         server.add_user(lab::USER.into(), lab::PASSWORD.into());
         server.set_nonce_expiry_duration(nonce);
-        let socket = bind(listen).expect("an address of this host");
         let work = Work {
             server,
-            sockets: BTreeMap::from([(listen, socket)]),
+            sockets: BTreeMap::from([(address, socket)]),
             relays: relays.to_vec(),
             start: Instant::now(),
             speed,
@@ -44,7 +47,13 @@ impl Proto {
             let over = Arc::clone(&over);
             move || work.until(&over)
         });
-        Self { over, thread: Some(thread) }
+        Self { address, over, thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
@@ -57,10 +66,10 @@ impl Drop for Proto {
     }
 }
 
-fn bind(address: SocketAddr) -> Option<UdpSocket> {
-    let socket = UdpSocket::bind(address).ok()?;
-    socket.set_nonblocking(true).ok()?;
-    Some(socket)
+fn bind(address: SocketAddr) -> io::Result<(SocketAddr, UdpSocket)> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.local_addr()?, socket))
 }
 
 struct Work {
@@ -140,8 +149,7 @@ impl Work {
         let ip = self.relays.iter().find(of_family);
         let ip = *ip.ok_or(SocketAllocateError::AddressFamilyNotSupported)?;
         let full = SocketAllocateError::InsufficientCapacity;
-        let socket = bind(SocketAddr::new(ip, 0)).ok_or(full)?;
-        let address = socket.local_addr().map_err(|_| full)?;
+        let (address, socket) = bind(SocketAddr::new(ip, 0)).map_err(|_| full)?;
         self.sockets.insert(address, socket);
         Ok(address)
     }
