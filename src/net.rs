@@ -362,7 +362,7 @@ drop_reasons! {
     /// A method or class that ICE does not use.
     UnexpectedMessage = "unexpected method or class",
     /// A candidate or a check of a generation that is gone, or of none that is known.
-    WrongGeneration = "old generation",
+    WrongGeneration = "old or unknown generation",
     /// A limit of the configuration is reached.
     Limit = "limit reached",
     /// More error replies than the configuration allows.

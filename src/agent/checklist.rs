@@ -274,15 +274,13 @@ impl Session {
             last_sent: Instant::ZERO,
         };
         self.new_relayed |= base.relayed;
-        let key = (pair.priority, core::cmp::Reverse(pair.component));
+        let key = (pair.priority, Reverse(pair.component));
         let stream = pair.component.stream();
         let id = self.pairs.insert(pair)?;
         let pairs = &self.pairs;
         let checklist = &mut self.streams.get_mut(usize::from(stream))?.checklist;
         let place = checklist.order.partition_point(|known| {
-            pairs
-                .get(*known)
-                .is_some_and(|known| (known.priority, core::cmp::Reverse(known.component)) >= key)
+            pairs.get(*known).is_some_and(|known| (known.priority, Reverse(known.component)) >= key)
         });
         checklist.order.insert(place, id);
         Some(id)
@@ -301,9 +299,7 @@ impl Session {
             .pairs
             .iter()
             .filter(|(_, pair)| pair.state == PairState::Frozen)
-            .map(|(id, pair)| {
-                (pair.foundation, pair.component, core::cmp::Reverse(pair.priority), id)
-            })
+            .map(|(id, pair)| (pair.foundation, pair.component, Reverse(pair.priority), id))
             .collect();
         frozen.sort_unstable();
         seen.sort_unstable();
@@ -564,7 +560,7 @@ impl Session {
         let pairs = &self.pairs;
         for stream in &mut self.streams {
             stream.checklist.order.sort_by_key(|id| {
-                pairs.get(*id).map(|pair| (core::cmp::Reverse(pair.priority), pair.component))
+                pairs.get(*id).map(|pair| (Reverse(pair.priority), pair.component))
             });
         }
     }

@@ -681,10 +681,14 @@ impl Agent {
             return if restarted { AgentState::Disconnected } else { AgentState::New };
         }
         let wanted = || session.components.iter().filter(|c| session.is_wanted(c.id));
+        let renewed = |component: ComponentId| {
+            let pair = self.sending_pair(component, now);
+            pair.is_some_and(|(generation, _)| generation == session.generation)
+        };
         let troubled = |component: ComponentId| {
             session.is_stranded(component, now)
-                || session.component(component).is_some_and(|c| c.selected.is_none())
-                    && self.previous.as_ref().is_some_and(|old| old.is_troubled(component))
+                || self.previous.as_ref().is_some_and(|old| old.is_troubled(component))
+                    && !renewed(component)
         };
         let mut lists = session.streams.iter().map(|stream| stream.checklist.state);
         if lists.all(|state| matches!(state, ChecklistState::Failed | ChecklistState::Removed)) {

@@ -10,6 +10,7 @@ use crate::net::ComponentId;
 use crate::sdp::Description;
 use crate::time::Instant;
 
+use super::consent::CONSENT_LIFETIME;
 use super::local::moved;
 use super::remote::RemoteStream;
 use super::session::{Component, Session};
@@ -18,10 +19,6 @@ use super::{Agent, Context, DescriptionRejected, Generation, TA_DEFAULT, UfragCh
 
 /// The time over which restarts by the peer are counted.
 const RESTART_WINDOW: Duration = Duration::from_secs(300);
-
-/// How long the generation before is kept for a peer that has not checked us in the next one: as
-/// long as consent lasts.
-const LATE: Duration = Duration::from_secs(30);
 
 impl Agent {
     /// Applies the peer's offer or answer. New credentials are a restart by the peer, which is
@@ -274,8 +271,12 @@ impl Agent {
         if self.previous.is_none() || !session.components.iter().all(selected) {
             return;
         }
-        let linger = self.core.config.linger;
-        let until = cx.now + if self.session.has_credentials() { linger } else { linger.max(LATE) };
+        let linger = match self.session.has_credentials() {
+            true => self.core.config.linger,
+            // As long as its consent can last.
+            false => self.core.config.linger.max(CONSENT_LIFETIME),
+        };
+        let until = cx.now + linger;
         self.previous_until = Some(self.previous_until.map_or(until, |known| known.min(until)));
     }
 

@@ -477,17 +477,16 @@ fn a_second_restart_keeps_the_generation_that_serves_every_component() {
     assert!(world.route_of(left, second).is_ok());
 }
 
-/// A peer that is left for dead is not gone back to. [rfc8445-9-p1]
-#[test]
-fn a_second_restart_keeps_the_pair_that_took_over_from_a_dead_one() {
+/// A pair of the new generation has taken over from one that is dead, and is not nominated: the
+/// peer answers the first check alone.
+fn taken_over() -> (World, Party, SocketAddr) {
     let (mut world, agent, old) = completed_with(AgentConfig::new(Role::Controlling));
     world.run_for(ms(5_000));
     world.silence(old.address);
     world.restart(agent);
-    world.run_for(ms(2_000));
+    world.reach(agent, AgentState::Disconnected, ms(5_000));
     let mut new = Hand::new(&world, agent, "192.0.2.3:3000");
     new.own.ufrag = "new1".into();
-    // It answers the first check of the pair, and then no nomination.
     let answering = new.clone();
     world.respond(new.address, move |packet| {
         let answered = packet.is_request() && !packet.nominates();
@@ -495,10 +494,22 @@ fn a_second_restart_keeps_the_pair_that_took_over_from_a_dead_one() {
     });
     world.set_remote(agent, &new.plain());
     world.run_for(ms(300));
-    let over = |world: &mut World| world.route(agent);
-    assert_eq!(over(&mut world), Ok(new.address));
+    assert_eq!(world.route(agent), Ok(new.address));
+    (world, agent, new.address)
+}
+
+/// A peer that is left for dead is not gone back to. [rfc8445-9-p1]
+#[test]
+fn a_second_restart_keeps_the_pair_that_took_over_from_a_dead_one() {
+    let (mut world, agent, address) = taken_over();
     world.restart(agent);
-    assert_eq!(over(&mut world), Ok(new.address));
+    assert_eq!(world.route(agent), Ok(address));
+}
+
+#[test]
+fn who_can_send_over_the_new_generation_is_not_disconnected_as_the_old_one_is_dead() {
+    let (world, agent, _) = taken_over();
+    assert_eq!(world.state(agent), AgentState::Connected);
 }
 
 /// Whoever restarts may know that nothing comes back.
