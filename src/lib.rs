@@ -71,6 +71,13 @@
 //! | [`signaling`] | what peers tell each other, and how it travels |
 //! | `driver` | tokio: nodes and connections |
 //! | `adapters` | where floe meets other crates |
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "what a feature brings is linked from elsewhere"
+    )
+)]
 
 #[cfg(any(feature = "sdp", feature = "webrtc-util"))]
 pub mod adapters;

@@ -72,7 +72,7 @@ use core::task::{Context, Poll};
 
 #[cfg(feature = "serde")]
 mod json;
-#[cfg(feature = "serde")]
+#[cfg(any(feature = "serde", feature = "whip"))]
 mod limit;
 #[cfg(all(feature = "tokio", feature = "serde"))]
 pub mod lines;
@@ -82,7 +82,7 @@ pub mod rooms;
 #[cfg(feature = "whip")]
 pub mod whip;
 
-#[cfg(feature = "serde")]
+#[cfg(any(feature = "serde", feature = "whip"))]
 pub use limit::Rate;
 
 /// The longest signalling message, in octets: 64 KiB.
