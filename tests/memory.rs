@@ -15,7 +15,9 @@ use std::time::Duration;
 use floe::candidate::{Candidate, CandidateKind, Credentials, Foundation, priority};
 use floe::config::{AgentConfig, EndpointConfig, Role};
 use floe::sdp::{Description, StreamDescription};
-use floe::stun::{AttributeType, Encoder, IntegrityKey, MessageClass, Method, TransactionId};
+use floe::stun::{
+    AttributeType, Encoder, IntegrityKey, Message, MessageClass, Method, TransactionId,
+};
 use floe::{
     AgentId, AgentState, ComponentId, Endpoint, Instant, MIN_TRANSMIT, Received, Socket, SocketId,
 };
@@ -232,6 +234,56 @@ fn restarts_with_crowds_of_candidates_take_bounded_memory() {
                 side.endpoint.agent_mut(now, side.agent).unwrap().restart();
             }
             side.drain(now + Duration::from_millis(500));
+        }
+    });
+}
+
+/// Lets `duration` pass for a peer that answers every check, those to `known` as from where they
+/// came, and all others as from a place that `number` makes up.
+fn answer(side: &mut Side, known: SocketAddr, number: u16, from: Instant, duration: Duration) {
+    let key = IntegrityKey::short_term(PASSWORD.as_bytes());
+    let (mut now, mut buf, mut out) = (from, [0; MIN_TRANSMIT], [0; 128]);
+    while now <= from + duration {
+        side.endpoint.handle_timeout(now);
+        while let Some(transmit) = side.endpoint.poll_transmit(now, &mut buf) {
+            let message = Message::parse(&buf[transmit.range]).unwrap();
+            let peer = transmit.to;
+            let made_up = SocketAddr::new(peer.ip(), number + 10_000);
+            let seen = if peer == known { side.address } else { made_up };
+            if message.class() == MessageClass::Request {
+                let id = message.transaction_id();
+                let len = Encoder::new(&mut out, MessageClass::Success, Method::BINDING, id)
+                    .xor_address(AttributeType::XOR_MAPPED_ADDRESS, seen)
+                    .integrity(&key)
+                    .fingerprint()
+                    .finish()
+                    .unwrap();
+                let _ = side.endpoint.handle_datagram(now, side.socket, peer, &out[..len]);
+            }
+        }
+        while side.endpoint.poll_event().is_some() {}
+        now = side.endpoint.poll_timeout().unwrap_or(Instant::MAX);
+    }
+}
+
+/// A peer that stays in its first generation, and after each restart sees us from elsewhere.
+#[test]
+fn addresses_that_are_made_up_in_each_restart_take_bounded_memory() {
+    assert_bounded(|side| {
+        let mut buf = [0; 256];
+        let (known, round) = (anybody(0), Duration::from_secs(31));
+        side.remote(Instant::ZERO, &description(PEER, vec![candidate(known, 1)]));
+        let len = check(&side.credentials(), &side.credentials().password, 1, &mut buf);
+        side.receive(Instant::ZERO, known, &buf[..len]);
+        for number in 0..500 {
+            let now = Instant::ZERO + round * u32::from(number);
+            answer(side, known, number, now, round);
+            let agent = side.endpoint.agent(side.agent).unwrap();
+            assert!(
+                agent.selected(ComponentId::FIRST).is_some_and(|pair| pair.remote.address == known)
+            );
+            let all = (1..17).map(|n| candidate(anybody(n), n as u32)).collect();
+            assert!(side.remote(now + round, &description(&format!("peer{number}"), all)));
         }
     });
 }

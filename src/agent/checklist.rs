@@ -433,7 +433,7 @@ impl Session {
             CheckBackoff::Evidence { .. } => {}
         }
         self.component(component).filter(|known| known.selected.is_none())?;
-        let rank = |pair: &Pair| match self.has_time() {
+        let rank = |pair: &Pair| match self.has_time(component) {
             true => self.rank(pair, core),
             false => (pair.class, Reverse(u64::MAX)),
         };
@@ -576,13 +576,14 @@ impl Session {
     }
 
     /// The number of components that are used: the lesser of both sides'. Components that the
-    /// peer does not have need no pair. [rfc8445-6.1.2.2-p2]
+    /// peer does not have, by address or by name, need no pair. [rfc8445-6.1.2.2-p2]
     pub(super) fn is_wanted(&self, component: ComponentId) -> bool {
         if component.number() == 1 {
             return true;
         }
         let Some(remote) = self.remote_stream(component.stream()) else { return true };
-        let highest = remote.iter(component.stream()).map(|(_, c)| c.component).max();
+        let known = remote.iter(component.stream()).map(|(_, c)| c.component);
+        let highest = known.chain(remote.unresolved().iter().map(|c| c.component)).max();
         highest.is_none_or(|highest| component.number() <= highest || !remote.complete)
     }
 }

@@ -536,18 +536,14 @@ impl Local {
         Some(SocketAddr::new(hidden, 9))
     }
 
-    /// Begins a generation: host candidates stay, all others are to be found again. While pairs of
-    /// the generation before refer to them (`keep`), they are only put aside.
-    /// [rfc8839-4.4.1.1.1-5a]
-    pub(super) fn begin_generation(&mut self, keep: bool) {
+    /// Begins a generation: host candidates stay, all others are to be found again, and are put
+    /// aside for pairs of the generation before. [rfc8839-4.4.1.1.1-5a]
+    pub(super) fn begin_generation(&mut self) {
         self.turnover = 0;
         let bases = &self.bases;
         let usable = |id: BaseId| bases.get(usize::from(id.0)).is_some_and(|base| base.usable);
         for candidate in &mut self.candidates {
             candidate.live = candidate.kind == CandidateKind::Host && usable(candidate.base);
-        }
-        if !keep {
-            self.candidates.retain(|candidate| candidate.live);
         }
         self.assign_preferences();
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.live) {

@@ -658,8 +658,10 @@ impl Agent {
             return;
         }
         self.session.keep_reserves(&mut self.core, cx.now);
-        let serves = |previous: &Session| previous.serves_all(&self.core, cx.now);
-        self.session.relieved = self.previous.as_deref().is_some_and(serves);
+        for component in &mut self.session.components {
+            let serves = |previous: &Session| previous.serves(component.id, &self.core, cx.now);
+            component.relieved = self.previous.as_deref().is_some_and(serves);
+        }
         self.session.consider_nominations(&self.core, cx);
         self.session.judge_checklists(&self.core, cx);
         self.retire_previous(cx);

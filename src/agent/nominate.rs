@@ -193,18 +193,14 @@ impl Session {
     /// pair that it uses, and follows the nomination of none but what it has checked.
     fn may_wait(&self, best: &Pair, core: &Core) -> bool {
         let stream = self.remote_stream(best.component.stream());
-        let (Some(stream), true) = (stream, self.has_time()) else { return false };
+        let (Some(stream), true) = (stream, self.has_time(best.component)) else { return false };
         let better =
             |pair: &Pair| pair.state.is_open() && self.rank(pair, core) < self.rank(best, core);
         // Told of by a check alone so far, which says less than its candidate will.
         let untold = |pair: &Pair| {
             let learned = stream.get(pair.remote).is_some_and(RemoteCandidate::is_learned);
             let failed = matches!(pair.state, PairState::Failed(_));
-            !stream.complete
-                && learned
-                && !failed
-                && pair.remote != best.remote
-                && pair.class <= best.class
+            !stream.complete && learned && !failed && pair.class <= best.class
         };
         let mut pairs = self.pairs.iter().map(|(_, pair)| pair);
         let number = best.component.number();
@@ -215,9 +211,10 @@ impl Session {
             || names.any(|name| Some(name.priority) > priority)
     }
 
-    /// Whether the generation before carries the data for now, and a nomination is for good.
-    pub(super) fn has_time(&self) -> bool {
-        self.relieved && !self.renomination
+    /// Whether the generation before carries the data of a component for now, and a nomination is
+    /// for good.
+    pub(super) fn has_time(&self, component: ComponentId) -> bool {
+        !self.renomination && self.component(component).is_some_and(|component| component.relieved)
     }
 
     /// When the peer checks us, which may tell of a better pair, if the best one that is known is
@@ -401,11 +398,10 @@ impl Session {
             (None, None, Some(current)) => {
                 let older = newest.is_some_and(|newest| nominated.order < newest.order);
                 let was_selected = pair.valid.as_ref().is_some_and(|valid| valid.nominated);
-                let counts = match self.remote_regular {
-                    true => !(older || settling && was_selected),
-                    false => !settling || rank(pair) > rank(current),
-                };
-                silent || counts
+                match self.remote_regular {
+                    true => !older && (silent || !(settling && was_selected)),
+                    false => silent || !settling || rank(pair) > rank(current),
+                }
             }
         };
         if !accepted {
@@ -419,7 +415,7 @@ impl Session {
     }
 
     /// What a pair is chosen by. Its priority counts as the peer has it: the pair keeps the one of
-    /// the check that told of its candidate first. [rfc8838-11-2]
+    /// the check that told of its candidate first.
     pub(super) fn rank(&self, pair: &Pair, core: &Core) -> Rank {
         (pair.class, Reverse(self.rank_for_peer(pair, core)))
     }

@@ -198,17 +198,23 @@ impl Session {
     /// ones, and keeps to what it takes for a pair then. [rfc8445-7.3-5]
     fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core, now: Instant) -> Answer {
         let at_once = self.answers_at_once(core);
+        let first = self.early.iter().map(|early| early.since).min().unwrap_or(now);
         let early = self.keep_early(request, ufrag, core, now);
-        if !at_once && early.as_ref().is_none_or(|early| now < early.since + HELD) {
+        let since = early.as_ref().map_or(first, |early| early.since);
+        if !at_once && now < since + HELD {
             return Answer::Drop(DropReason::WrongGeneration);
         }
-        let tracked = early.is_some();
-        if let Some(early) = early {
-            // Nobody counts on a nomination that was not answered: it is repeated.
-            early.nominated = Nominated::repeated(early.nominated, request.nominated);
-            early.answered = true;
+        match early {
+            Some(early) => {
+                // Nobody counts on a nomination that was not answered: it is repeated.
+                early.nominated = Nominated::repeated(early.nominated, request.nominated);
+                early.answered = true;
+                Answer::Success { tracked: true }
+            }
+            // It would take us for one who follows. [rfc8445-7.3.1.5-2]
+            None if request.nominated.is_some() => Answer::Error(400, DropReason::Limit),
+            None => Answer::Success { tracked: false },
         }
-        Answer::Success { tracked }
     }
 
     /// Whether a check that comes early is answered as every other.

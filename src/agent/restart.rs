@@ -237,12 +237,13 @@ impl Agent {
                 (old.has_credentials() || !before.serves_as(&old, &self.core, now))
                     && old.has_ways_of(before, &self.core, now)
             });
-        if stays {
-            self.drop_previous();
-            self.previous = Some(Box::new(old));
-        } else {
-            old.close(&mut self.core);
-            self.core.ufrags.push(UfragChange::Removed(old.local.ufrag));
+        let gone = match stays {
+            true => self.previous.replace(Box::new(old)),
+            false => Some(Box::new(old)),
+        };
+        if let Some(mut gone) = gone {
+            gone.close(&mut self.core);
+            self.core.ufrags.push(UfragChange::Removed(gone.local.ufrag));
         }
         // Who restarts may know that it is dead.
         if let Some(previous) = &mut self.previous {
@@ -252,7 +253,8 @@ impl Agent {
         let refill = self.core.config.limits.unverified_refill_per_ip;
         self.core.strangers.refill(cx.now, refill);
         self.core.forgot = true;
-        self.core.local.begin_generation(self.previous.is_some());
+        self.core.local.begin_generation();
+        self.compact_local();
         self.core.gathering = true;
         self.core.regather = true;
         self.core.advised = false;
@@ -285,9 +287,27 @@ impl Agent {
             previous.close(&mut self.core);
             self.core.ufrags.push(UfragChange::Removed(previous.local.ufrag));
             self.core.forgot = true;
-            self.session.compact_local(&mut self.core);
+            self.compact_local();
         }
         self.previous_until = None;
+    }
+
+    /// Forgets local candidates that no generation has any more.
+    pub(super) fn compact_local(&mut self) {
+        let sessions = || self.previous.as_deref().into_iter().chain([&self.session]);
+        let places = self.core.local.compact(|id| {
+            sessions().flat_map(|session| session.pairs.iter()).any(|(_, pair)| {
+                pair.local == id || pair.valid.as_ref().is_some_and(|valid| valid.local == id)
+            })
+        });
+        let sessions = self.previous.as_deref_mut().into_iter().chain([&mut self.session]);
+        let pairs = sessions.flat_map(|session| session.pairs.iter_mut());
+        for (_, pair) in pairs.filter(|_| !planted(Bug::StalePlace)) {
+            pair.local = moved(&places, pair.local).unwrap_or(pair.local);
+            if let Some(valid) = &mut pair.valid {
+                valid.local = moved(&places, valid.local).unwrap_or(valid.local);
+            }
+        }
     }
 }
 
@@ -302,52 +322,39 @@ impl Session {
             })
     }
 
-    /// Whether every component has a way here that has one in `other` of which nothing says that it
-    /// is lost.
+    /// Whether every component that the peer has has a way here, if it has one in `other` of which
+    /// nothing says that it is lost.
     fn has_ways_of(&self, other: &Self, core: &super::Core, now: Instant) -> bool {
-        other.components.iter().all(|component| {
+        let mut wanted = self.components.iter().filter(|component| self.is_wanted(component.id));
+        wanted.all(|component| {
             let id = component.id;
             !other.serves(id, core, now) || self.has_way(id, core, now)
         })
     }
 
-    /// Whether every component that the peer has has a way of which nothing says that it is lost.
-    pub(super) fn serves_all(&self, core: &super::Core, now: Instant) -> bool {
-        let mut wanted = self.components.iter().filter(|component| self.is_wanted(component.id));
-        wanted.all(|component| self.serves(component.id, core, now))
-    }
-
-    fn serves(&self, component: ComponentId, core: &super::Core, now: Instant) -> bool {
+    /// Whether a component has a way of which nothing says that it is lost.
+    pub(super) fn serves(&self, component: ComponentId, core: &super::Core, now: Instant) -> bool {
         self.has_way(component, core, now) && !self.is_doubtful(component)
     }
 
     /// What data went over before anything was selected it goes over until the next generation has
-    /// a way, unless the one `before` served. [rfc8445-9-p1]
+    /// a way, unless the one `before` serves wherever this one could. [rfc8445-9-p1]
     fn select_in_use(&mut self, before: Option<&Self>, core: &super::Core, now: Instant) {
-        let in_use = |component: &Component| {
-            let served = before.is_some_and(|before| before.serves(component.id, core, now));
-            let free = component.selected.is_none() && self.may_choose(component) && !served;
-            free.then(|| self.best_valid(component.id, core, now))?.map(|(pair, _)| pair)
+        let way = |component: &Component| {
+            let free = component.selected.is_none() && self.may_choose(component);
+            let valid = free.then(|| self.best_valid(component.id, core, now)).flatten();
+            component.selected.or(valid.map(|(pair, _)| pair))
         };
-        let in_use: Vec<_> = self.components.iter().map(in_use).collect();
-        for (component, pair) in self.components.iter_mut().zip(in_use) {
-            component.selected = component.selected.or(pair);
-        }
-    }
-
-    /// Forgets local candidates that no generation has any more.
-    pub(super) fn compact_local(&mut self, core: &mut super::Core) {
-        let pairs = &self.pairs;
-        let places = core.local.compact(|id| {
-            pairs.iter().any(|(_, pair)| {
-                pair.local == id || pair.valid.as_ref().is_some_and(|valid| valid.local == id)
-            })
+        let ways: Vec<_> = self.components.iter().map(way).collect();
+        let served = before.is_some_and(|before| {
+            let mut ways = self.components.iter().zip(&ways);
+            ways.all(|(component, way)| way.is_none() || before.serves(component.id, core, now))
         });
-        for (_, pair) in self.pairs.iter_mut().filter(|_| !planted(Bug::StalePlace)) {
-            pair.local = moved(&places, pair.local).unwrap_or(pair.local);
-            if let Some(valid) = &mut pair.valid {
-                valid.local = moved(&places, valid.local).unwrap_or(valid.local);
-            }
+        if served {
+            return;
+        }
+        for (component, way) in self.components.iter_mut().zip(ways) {
+            component.selected = way;
         }
     }
 }

@@ -85,8 +85,9 @@ impl Agent {
     }
 
     pub(super) fn new_base(&mut self, base: &BaseConfig) -> Option<BaseId> {
-        if self.previous.is_none() {
+        if self.previous.is_none() && self.core.local.has_gone() {
             self.session.forget_gone_bases(&mut self.core);
+            self.compact_local();
         }
         let in_use = |id: BaseId| {
             self.sessions().any(|session| session.pairs.iter().any(|(_, pair)| pair.base == id))
@@ -283,16 +284,12 @@ impl Agent {
 impl Session {
     /// Forgets the pairs of bases that are gone, so that their places are free.
     fn forget_gone_bases(&mut self, core: &mut Core) {
-        if !core.local.has_gone() {
-            return;
-        }
         let is_gone = |base: BaseId| core.local.base(base).is_none_or(|base| !base.usable);
         let gone: Vec<PairId> =
             self.pairs.iter().filter(|(_, pair)| is_gone(pair.base)).map(|(id, _)| id).collect();
         for id in gone {
             self.remove_pair(id, core);
         }
-        self.compact_local(core);
     }
 
     /// Has the selected pairs verified at once; false if there are none, or that is not done.

@@ -97,6 +97,8 @@ pub(super) struct Component {
     pub(super) sendable: bool,
     /// It could, and cannot any more.
     pub(super) lost: bool,
+    /// The generation before serves as well until there is a pair.
+    pub(super) relieved: bool,
 }
 
 /// Why a check was sent.
@@ -193,8 +195,6 @@ pub(super) struct Session {
     pub(super) refused: bool,
     /// A newer generation has taken over; only the selected pairs live on.
     pub(super) retired: bool,
-    /// The generation before serves as well until this one has its pairs.
-    pub(super) relieved: bool,
     /// Whether there are pairs over relays that the endpoint has not asked for.
     pub(super) new_relayed: bool,
 }
@@ -222,6 +222,7 @@ impl Session {
                     flow: Flow::default(),
                     sendable: false,
                     lost: false,
+                    relieved: false,
                 });
             }
         }
@@ -262,7 +263,6 @@ impl Session {
             sought: 0,
             refused: false,
             retired: false,
-            relieved: false,
             new_relayed: false,
         }
     }

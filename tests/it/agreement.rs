@@ -291,6 +291,35 @@ fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
     assert_eq!(nominate(&mut world, &mut high), Some(low.address));
 }
 
+/// The peer slept, and nominates another pair when it wakes: that this was silent meanwhile makes
+/// the nomination of before count no more.
+#[test]
+fn a_nomination_that_was_given_up_is_not_followed_while_the_newer_pair_is_silent() {
+    let (mut world, agent, mut high) = controlled(|config| {
+        config.nomination.renomination = false;
+    });
+    let mut low = high.clone();
+    low.address = addr("192.0.2.3:3000");
+    world.respond(low.address, low.answering());
+    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+    world.set_remote(agent, &high.description(&candidates));
+    world.run_for(ms(100));
+    world.inject(high.address, addr("192.0.2.1:1000"), high.nomination());
+    world.silence(low.address);
+    world.run_for(ms(12_000));
+    world.inject(low.address, addr("192.0.2.1:1000"), low.nomination());
+    world.run_for(ms(10));
+    let remote = |world: &World| selected(world, agent).map(|(_, remote)| remote);
+    assert_eq!(remote(&world), Some(low.address));
+    assert_eq!(world.state(agent), AgentState::Disconnected);
+    world.respond(high.address, high.answering());
+    world.inject(high.address, addr("192.0.2.1:1000"), high.check());
+    world.run_for(ms(500));
+    let pair = world.find_pair(agent, "192.0.2.1:1000", "192.0.2.2:2000");
+    assert!(pair.is_some_and(|pair| pair.counters.responses_received > 0));
+    assert_eq!(remote(&world), Some(low.address));
+}
+
 /// Answers that are sent later.
 type Kept = Rc<RefCell<Vec<Vec<u8>>>>;
 

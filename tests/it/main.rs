@@ -27,6 +27,7 @@ mod rfc8421;
 mod rfc8445_checklists;
 mod rfc8445_checks;
 mod rfc8445_gathering;
+mod rfc8445_generations;
 mod rfc8445_hostile;
 mod rfc8445_nomination;
 mod rfc8445_restart;

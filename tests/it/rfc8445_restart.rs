@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use floe::candidate::{Candidate, CandidateAddress};
 use floe::config::{AgentConfig, BackupPolicy, CheckBackoff, EndpointConfig, Mode, Role};
-use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError, Socket};
+use floe::{AgentState, ComponentId, DescriptionRejected, Event, SendError};
 
 use crate::harness::{Hand, Outcome, Packet, Party, Verdict, World, addr, distinct_ids, host, ms};
 
@@ -129,7 +129,7 @@ fn there_is_always_a_route_during_a_restart() {
 }
 
 /// Lets the peer check, and says whether it got an answer.
-fn is_answered(world: &mut World, peer: &mut Hand) -> bool {
+pub(crate) fn is_answered(world: &mut World, peer: &mut Hand) -> bool {
     world.mail(peer.address);
     let octets = peer.check();
     world.inject(peer.address, addr("192.0.2.1:1000"), octets);
@@ -138,105 +138,23 @@ fn is_answered(world: &mut World, peer: &mut Hand) -> bool {
 }
 
 /// An agent that has selected its pair with a peer that answers.
-fn completed() -> (World, Party, Hand) {
+pub(crate) fn completed() -> (World, Party, Hand) {
     completed_with(AgentConfig::new(Role::Controlling))
 }
 
-fn completed_with(config: AgentConfig) -> (World, Party, Hand) {
+pub(crate) fn completed_with(config: AgentConfig) -> (World, Party, Hand) {
     let mut world = World::new();
+    let controlled = config.role == Role::Controlled;
     let agent = world.party(config, &["192.0.2.1:1000"]);
-    let peer = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut peer = Hand::new(&world, agent, "192.0.2.2:2000");
     world.respond(peer.address, peer.answering());
     world.set_remote(agent, &peer.plain());
+    if controlled {
+        let nomination = peer.nomination();
+        world.inject(peer.address, addr("192.0.2.1:1000"), nomination);
+    }
     world.reach(agent, AgentState::Completed, ms(1_000));
     (world, agent, peer)
-}
-
-/// An agent that has restarted once, and its peer before that and after: both answer.
-fn restarted() -> (World, Party, [Hand; 2]) {
-    let (mut world, agent, mut old) = completed();
-    world.restart(agent);
-    world.run_for(ms(10_000));
-    assert!(is_answered(&mut world, &mut old));
-    let mut new = Hand::new(&world, agent, "192.0.2.2:2000");
-    new.own.ufrag = "new1".into();
-    new.own.password = "FAKEanotherFAKEanother".into();
-    let (first, second) = (old.clone(), new.clone());
-    world.respond(old.address, move |packet| {
-        if !packet.is_request() {
-            return Vec::new();
-        }
-        let ours = packet.message().username().unwrap().starts_with(b"new1");
-        vec![if ours { second.success(packet) } else { first.success(packet) }]
-    });
-    world.set_remote(agent, &new.plain());
-    assert!(is_answered(&mut world, &mut old));
-    world.reach(agent, AgentState::Completed, ms(1_000));
-    // A peer that does not check has not heard of the new generation.
-    world.run_for(ms(20_000));
-    assert!(is_answered(&mut world, &mut old));
-    (world, agent, [old, new])
-}
-
-/// [rfc8445-9-p1] [rfc8445-9-3]
-#[test]
-fn old_credentials_are_answered_until_the_new_generation_is_settled() {
-    let (mut world, _, [mut old, mut new]) = restarted();
-    assert!(is_answered(&mut world, &mut new) && is_answered(&mut world, &mut old));
-    world.run_for(ms(5_000));
-    assert!(!is_answered(&mut world, &mut old));
-    assert!(is_answered(&mut world, &mut new));
-    let before = world.log.len();
-    world.run_for(ms(20_000));
-    let from = addr("192.0.2.1:1000");
-    let checks = world.log[before..].iter().filter(|p| p.is_request() && p.from == from);
-    assert!(checks.clone().count() > 0);
-    assert!(checks.into_iter().all(|p| p.message().username().unwrap().starts_with(b"new1")));
-}
-
-/// A peer that answers and never checks does not have it kept for ever.
-#[test]
-fn the_old_generation_is_kept_for_thirty_seconds_at_most() {
-    let (mut world, _, [mut old, mut new]) = restarted();
-    world.run_for(ms(12_000));
-    assert!(!is_answered(&mut world, &mut old));
-    assert!(is_answered(&mut world, &mut new));
-}
-
-/// The peer moved, and restarted from where it is now: what it has not checked yet works, and what
-/// was before does not. [rfc8445-9-p1]
-#[test]
-fn a_second_restart_keeps_no_generation_that_is_dead() {
-    let (mut world, agent, mut peer) = completed();
-    assert!(is_answered(&mut world, &mut peer));
-    world.run_for(ms(5_000));
-    world.silence(peer.address);
-    let mut moved = Hand::new(&world, agent, "192.0.2.9:9000");
-    moved.own.ufrag = "new1".into();
-    world.respond(moved.address, moved.answering());
-    world.set_remote(agent, &moved.plain());
-    world.run_for(ms(1_500));
-    assert_eq!(world.state(agent), AgentState::Completed);
-    world.restart(agent);
-    for _ in 0..30 {
-        assert_eq!(world.route(agent), Ok(moved.address));
-        world.run_for(ms(1_000));
-    }
-}
-
-/// A generation in which the peer has not checked does not take the place of the one that it uses.
-/// [rfc8445-9-p1] [rfc8445-9-3]
-#[test]
-fn a_second_restart_keeps_the_generation_that_the_peer_uses() {
-    for heard in [false, true] {
-        let (mut world, agent, [mut old, mut new]) = restarted();
-        assert!(!heard || is_answered(&mut world, &mut new));
-        world.restart(agent);
-        world.run_for(ms(10_000));
-        assert_eq!(is_answered(&mut world, &mut old), !heard);
-        assert_eq!(is_answered(&mut world, &mut new), heard);
-        assert!(world.route(agent).is_ok());
-    }
 }
 
 /// Firefox answers checks that come before our answer does, and keeps the first of each pair for
@@ -305,6 +223,57 @@ fn a_check_that_comes_before_the_answer_to_a_restart_is_answered_when_repeated()
         assert!(is_answered(&mut world, answer));
         assert!(!is_answered(&mut world, next));
     }
+}
+
+/// A nomination that got no answer is repeated by the peer: the one that is answered counts, and
+/// what it repeats no more does not. [rfc8445-7.3-6]
+#[test]
+fn of_the_nominations_before_the_answer_to_a_restart_those_count_that_were_answered() {
+    for (nominates, counts) in
+        [(&[true, true][..], true), (&[true], false), (&[true, false], false)]
+    {
+        let (mut world, agent, mut peer) = completed_with(AgentConfig::new(Role::Controlled));
+        world.restart(agent);
+        peer.theirs = world.credentials(agent);
+        peer.own.ufrag = "new1".into();
+        peer.address = addr("192.0.2.2:3000");
+        world.respond(peer.address, peer.answering());
+        for nominates in nominates {
+            let check = if *nominates { peer.nomination() } else { peer.check() };
+            world.inject(peer.address, addr("192.0.2.1:1000"), check);
+            world.run_for(ms(1_000));
+        }
+        world.set_remote(agent, &peer.plain());
+        world.run_for(ms(300));
+        let selected = world.view(agent).selected(ComponentId::FIRST);
+        let selected = selected.is_some_and(|pair| pair.remote.address == peer.address);
+        assert_eq!(selected, counts, "{nominates:?}");
+    }
+}
+
+/// Those that are not kept are answered after a while as well, but a nomination that is not is
+/// refused: it would be forgotten. [rfc8445-7.3-5] [rfc8445-7.3.1.5-2]
+#[test]
+fn early_checks_beyond_the_limit_are_answered_after_a_while() {
+    let (mut world, agent, mut peer) = completed_with(AgentConfig::new(Role::Controlled));
+    world.restart(agent);
+    peer.theirs = world.credentials(agent);
+    peer.own.ufrag = "new1".into();
+    for port in 3_000..3_032 {
+        let check = peer.check();
+        world.inject(addr(&format!("192.0.2.2:{port}")), addr("192.0.2.1:1000"), check);
+    }
+    peer.address = addr("192.0.2.2:4000");
+    world.respond(peer.address, peer.answering());
+    assert!(!is_answered(&mut world, &mut peer));
+    world.run_for(ms(1_000));
+    assert!(is_answered(&mut world, &mut peer));
+    world.mail(peer.address);
+    let nomination = peer.nomination();
+    world.inject(peer.address, addr("192.0.2.1:1000"), nomination);
+    world.run_for(ms(50));
+    let errors = world.mail(peer.address);
+    assert!(errors.iter().any(|packet| packet.is_error() && packet.code() == 400), "{errors:?}");
 }
 
 /// How the peer of [`nominated`] fares.
@@ -377,6 +346,27 @@ fn after_a_restart_a_better_pair_is_waited_for_where_the_nomination_is_final() {
     }
 }
 
+/// [rfc8445-8.1.1-p1]
+#[test]
+fn after_a_restart_a_name_of_a_known_address_is_not_waited_for() {
+    let low = "192.0.2.3:3000";
+    let (mut world, agent, mut peer) = completed();
+    world.restart(agent);
+    peer.own.ufrag = "new1".into();
+    peer.address = addr(low);
+    world.respond(peer.address, peer.answering());
+    let mut named = host(low, 1);
+    let name = "9b36eaac-bb2e-49bb-bb78-21c41c499900.local".into();
+    named.address = CandidateAddress::Name { host: name, port: 3_000 };
+    let began = world.now;
+    world.set_remote(agent, &peer.description(&[host(low, 3), named.clone()]));
+    let mut known = world.endpoint(agent.node).agent_mut(began, agent.agent).unwrap();
+    known.add_resolved_candidate(0, None, &named, peer.address.ip()).unwrap();
+    world.drain();
+    world.run_for(ms(200));
+    assert!(world.log.iter().any(|packet| packet.at >= began && packet.nominates()));
+}
+
 /// A pair that a check told of has a lower priority than its candidate, which comes later, and so by
 /// the peer's count: it is waited for, and chosen by what the candidate says. [rfc8838-11-2]
 #[test]
@@ -410,131 +400,6 @@ fn after_a_restart_a_pair_that_a_check_told_of_counts_as_it_is_signalled() {
             assert_eq!(nominated(&world), Some(high));
         }
     }
-}
-
-/// A component that only one side has keeps nothing waiting. [rfc8445-6.1.2.2-p2] [rfc8445-9-p1]
-#[test]
-fn the_old_generation_ends_though_the_peer_lacks_a_component() {
-    let mut world = World::new();
-    let mut config = AgentConfig::new(Role::Controlling);
-    config.streams = vec![2];
-    let agent = world.party(config, &["192.0.2.1:1000"]);
-    let mut peer = Hand::new(&world, agent, "192.0.2.2:2000");
-    world.respond(peer.address, peer.answering());
-    world.set_remote(agent, &peer.plain());
-    world.reach(agent, AgentState::Completed, ms(1_000));
-    let old = peer.clone();
-    world.restart(agent);
-    peer.own.ufrag = "new1".into();
-    peer.theirs = world.credentials(agent);
-    peer.address = addr("192.0.2.3:3000");
-    world.respond(peer.address, peer.answering());
-    let began = world.now;
-    let candidates = [host("192.0.2.4:4000", 1), host("192.0.2.3:3000", 3)];
-    world.set_remote(agent, &peer.description(&candidates));
-    world.reach(agent, AgentState::Completed, ms(2_000));
-    assert!(world.now - began >= ms(500), "the better one is waited for");
-    assert!(is_answered(&mut world, &mut peer));
-    world.run_for(ms(30_000));
-    assert!(!is_answered(&mut world, &mut { old }));
-}
-
-/// Of two generations the one goes that leaves a component without a way. [rfc8445-9-p1]
-#[test]
-fn a_second_restart_keeps_the_generation_that_serves_every_component() {
-    let mut world = World::new();
-    let second = ComponentId::new(1, 1).unwrap();
-    let [left, right] =
-        [("192.0.2.1", Role::Controlling), ("192.0.2.2", Role::Controlled)].map(|(ip, role)| {
-            let node = world.node(EndpointConfig::default());
-            for (component, port) in [(ComponentId::FIRST, 1_000), (second, 1_010)] {
-                let address = addr(&format!("{ip}:{port}"));
-                world.socket(node, Socket::udp(address).with_component(component));
-            }
-            let mut config = AgentConfig::new(role);
-            config.streams = vec![1, 1];
-            world.agent(node, config)
-        });
-    world.exchange(left, right);
-    world.reach(left, AgentState::Completed, ms(2_000));
-    world.reach(right, AgentState::Completed, ms(2_000));
-    world.restart(left);
-    let offer = world.description(left);
-    world.set_remote(right, &offer);
-    let new = [left, right].map(|party| world.credentials(party).ufrag);
-    world.filter(move |packet| {
-        let of =
-            |ufrag: &String| packet.message().username().unwrap().starts_with(ufrag.as_bytes());
-        let hindered = packet.is_request() && packet.to.port() == 1_010 && new.iter().any(of);
-        if hindered { Verdict::Drop } else { Verdict::Pass }
-    });
-    let answer = world.description(right);
-    world.set_remote(left, &answer);
-    world.run_for(ms(1_500));
-    assert!(world.view(left).selected(ComponentId::FIRST).is_some());
-    world.restart(left);
-    assert!(world.route(left).is_ok());
-    assert!(world.route_of(left, second).is_ok());
-}
-
-/// A pair of the new generation has taken over from one that is dead, and is not nominated: the
-/// peer answers the first check alone.
-fn taken_over() -> (World, Party, SocketAddr) {
-    let (mut world, agent, old) = completed_with(AgentConfig::new(Role::Controlling));
-    world.run_for(ms(5_000));
-    world.silence(old.address);
-    world.restart(agent);
-    world.reach(agent, AgentState::Disconnected, ms(5_000));
-    let mut new = Hand::new(&world, agent, "192.0.2.3:3000");
-    new.own.ufrag = "new1".into();
-    let answering = new.clone();
-    world.respond(new.address, move |packet| {
-        let answered = packet.is_request() && !packet.nominates();
-        if answered { vec![answering.success(packet)] } else { Vec::new() }
-    });
-    world.set_remote(agent, &new.plain());
-    world.run_for(ms(300));
-    assert_eq!(world.route(agent), Ok(new.address));
-    (world, agent, new.address)
-}
-
-/// A peer that is left for dead is not gone back to. [rfc8445-9-p1]
-#[test]
-fn a_second_restart_keeps_the_pair_that_took_over_from_a_dead_one() {
-    let (mut world, agent, address) = taken_over();
-    world.restart(agent);
-    assert_eq!(world.route(agent), Ok(address));
-}
-
-#[test]
-fn who_can_send_over_the_new_generation_is_not_disconnected_as_the_old_one_is_dead() {
-    let (world, agent, _) = taken_over();
-    assert_eq!(world.state(agent), AgentState::Connected);
-}
-
-/// Whoever restarts may know that nothing comes back.
-#[test]
-fn the_generation_that_stays_in_a_second_restart_is_asked_at_once() {
-    let mut world = World::new();
-    let agent = world.party(AgentConfig::new(Role::Controlled), &["192.0.2.1:1000"]);
-    let mut old = Hand::new(&world, agent, "192.0.2.2:2000");
-    world.respond(old.address, old.answering());
-    world.set_remote(agent, &old.plain());
-    let nomination = old.nomination();
-    world.inject(old.address, addr("192.0.2.1:1000"), nomination);
-    world.reach(agent, AgentState::Completed, ms(1_000));
-    world.restart(agent);
-    let mut new = Hand::new(&world, agent, "192.0.2.3:3000");
-    new.own.ufrag = "new1".into();
-    world.respond(new.address, new.answering());
-    world.set_remote(agent, &new.plain());
-    assert!(is_answered(&mut world, &mut new));
-    world.run_for(ms(500));
-    let began = world.now;
-    world.restart(agent);
-    world.run_for(ms(50));
-    let asked = |packet: &Packet| packet.at >= began && packet.to == old.address;
-    assert!(world.log.iter().any(|packet| asked(packet) && packet.is_request()));
 }
 
 /// Both restart at once: nobody restarts again for it. [rfc8445-9-1]

@@ -160,8 +160,11 @@ pub(crate) fn add_integrity(octets: &mut Vec<u8>, password: &str) {
     push(octets, MESSAGE_INTEGRITY, &tag);
 }
 
-/// Whether MESSAGE-INTEGRITY was made with `password`.
+/// Whether MESSAGE-INTEGRITY was made with `password`, and what follows it arrived as it was sent.
 pub(crate) fn is_authentic(octets: &[u8], password: &str) -> bool {
+    if !is_whole(octets) {
+        return false;
+    }
     let mut at = 20;
     while let Some(&[a, b, c, d]) = octets.get(at..).and_then(|rest| rest.first_chunk()) {
         let len = usize::from(u16::from_be_bytes([c, d]));
@@ -173,6 +176,20 @@ pub(crate) fn is_authentic(octets: &[u8], password: &str) -> bool {
         at += 4 + len.next_multiple_of(4);
     }
     false
+}
+
+/// Whether attributes fill the message, and FINGERPRINT, if it is there, is right and the last.
+fn is_whole(octets: &[u8]) -> bool {
+    let mut at = 20;
+    while let Some(&[a, b, c, d]) = octets.get(at..).and_then(|rest| rest.first_chunk()) {
+        if u16::from_be_bytes([a, b]) == FINGERPRINT {
+            let mut whole = octets[..at].to_vec();
+            add_fingerprint(&mut whole);
+            return whole == octets;
+        }
+        at += 4 + usize::from(u16::from_be_bytes([c, d])).next_multiple_of(4);
+    }
+    at == octets.len()
 }
 
 /// Appends FINGERPRINT.
@@ -262,8 +279,15 @@ fn the_forger_signs_like_the_sample_of_rfc5769() {
         [0x9a, 0xea, 0xa7, 0x0c],
         "integrity"
     );
-    assert!(is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBt"));
-    assert!(!is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBT"));
     add_fingerprint(&mut octets);
     assert_eq!(attribute(&octets, FINGERPRINT).unwrap(), [0xe5, 0x7a, 0x3b, 0xcf]);
+    assert!(is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBt"));
+    assert!(!is_authentic(&octets, "VOkJxbRl1RmTxUk/WvJxBT"));
+    let end = octets.len();
+    // Of another type it says nothing of the message: it may be left out.
+    for (place, whole) in [(end - 7, true), (end - 5, false), (end - 1, false)] {
+        let mut changed = octets.clone();
+        changed[place] ^= 1;
+        assert_eq!(is_authentic(&changed, "VOkJxbRl1RmTxUk/WvJxBt"), whole, "{place}");
+    }
 }
