@@ -662,7 +662,7 @@ impl Agent {
             let serves = |previous: &Session| previous.serves(component.id, &self.core, cx.now);
             component.relieved = self.previous.as_deref().is_some_and(serves);
         }
-        self.session.consider_nominations(&self.core, cx);
+        self.session.consider_nominations(&mut self.core, cx);
         self.session.judge_checklists(&self.core, cx);
         self.retire_previous(cx);
         self.report_sendable(cx);

@@ -13,7 +13,7 @@ use crate::time::{Instant, earlier};
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
 use super::remote::{RemoteCandidate, Unresolved};
-use super::session::{ChecklistState, Component, Session};
+use super::session::{Check, CheckKind, ChecklistState, Component, Session};
 use super::{Context, Core};
 
 /// How long a nomination is repeated when another pair could be nominated in its place.
@@ -34,7 +34,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 impl Session {
     /// Nominates what is ripe. [rfc8445-8.1.1-2] [rfc8863-4-5a] [rfc8863-4-6] [rfc8838-13-3]
     /// [rfc8838-13-9]
-    pub(super) fn consider_nominations(&mut self, core: &Core, cx: &Context<'_>) {
+    pub(super) fn consider_nominations(&mut self, core: &mut Core, cx: &Context<'_>) {
         if core.role != Role::Controlling || self.retired || core.is_lite() {
             return;
         }
@@ -65,8 +65,13 @@ impl Session {
 
     /// Repeats the check of a valid pair with USE-CANDIDATE, through the triggered-check queue.
     /// [rfc8445-8.1.1-p1] [rfc8445-7.1.2-1]
-    fn nominate(&mut self, id: PairId, core: &Core, cx: &Context<'_>) {
+    fn nominate(&mut self, id: PairId, core: &mut Core, cx: &Context<'_>) {
         let Some(component) = self.pairs.get(id).map(|pair| pair.component) else { return };
+        if self.renomination {
+            // The peer may have followed another one since, which an answer to these says nothing of.
+            let nominates = |check: &Check| matches!(check.kind, CheckKind::Nomination(_));
+            self.end_checks(core, |check| check.pair == id && nominates(check));
+        }
         if let Some(component) = self.component_mut(component) {
             component.nominating = Some(id);
             component.nominating_since = cx.now;

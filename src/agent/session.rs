@@ -437,7 +437,7 @@ impl Session {
         self.end_checks(core, |check| check.pair == id && !kept(check));
     }
 
-    fn end_checks(&mut self, core: &mut Core, ends: impl Fn(&Check) -> bool) {
+    pub(super) fn end_checks(&mut self, core: &mut Core, ends: impl Fn(&Check) -> bool) {
         core.ended.extend(self.checks.extract_if(.., |check| ends(check)).map(|check| check.id));
     }
 

@@ -355,6 +355,48 @@ fn nominating_once(relay_wait: u64) -> (World, Party, [Hand; 2], Kept) {
     (world, agent, [first, second], late)
 }
 
+/// The peer follows the greatest value: an answer to one that it was told before says nothing.
+#[test]
+fn a_nomination_is_not_confirmed_by_an_answer_to_one_before_of_the_same_pair() {
+    let mut world = World::new();
+    let agent = world.party(AgentConfig::new(Role::Controlling), &["192.0.2.1:1000"]);
+    let mut first = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut second = first.clone();
+    second.address = addr("192.0.2.3:3000");
+    world.respond(first.address, first.answering());
+    world.respond(second.address, second.answering());
+    let mut relay = host("192.0.2.3:3000", 2);
+    relay.kind = CandidateKind::Relayed;
+    let mut description = first.description(&[host("192.0.2.2:2000", 1), relay]);
+    description.options.renomination = true;
+    world.set_remote(agent, &description);
+    let remote = |world: &World| selected(world, agent).map(|(_, remote)| remote);
+    world.reach(agent, AgentState::Completed, ms(1_000));
+    assert_eq!(remote(&world), Some(first.address));
+    // The first check of the peer has the pair nominated once more, which goes unanswered.
+    world.silence(first.address);
+    let seen = world.log.len();
+    world.inject(first.address, addr("192.0.2.1:1000"), first.check());
+    world.run_while(ms(10_000), |world| remote(world) != Some(second.address));
+    let (again, mut answering) = (world.log.len(), first.answering());
+    world.respond(first.address, move |packet| match packet.nominates() {
+        true => Vec::new(),
+        false => answering(packet),
+    });
+    let nominates = |packet: &&Packet| packet.nominates() && packet.to == first.address;
+    world.run_while(ms(20_000), |world| !world.log[again..].iter().any(|it| nominates(&it)));
+    let log = world.log.clone();
+    let (old, new) = (&log[seen..again], &log[again..]);
+    for (answered, follows) in [(old, second.address), (new, first.address)] {
+        assert!(answered.iter().any(|packet| nominates(&packet)));
+        for nomination in answered.iter().filter(nominates) {
+            world.inject(first.address, addr("192.0.2.1:1000"), first.success(nomination));
+        }
+        world.run_for(ms(20));
+        assert_eq!(remote(&world), Some(follows));
+    }
+}
+
 /// Which of the two the peer follows depends on what came to it last.
 #[test]
 fn a_nomination_that_is_answered_after_it_was_given_up_calls_for_a_restart() {
