@@ -205,7 +205,8 @@ pub struct Limits {
     /// Remote peer-reflexive candidates per base and generation, and as many again of those that
     /// answered from elsewhere. Default 8.
     pub peer_reflexive: u16,
-    /// Checks remembered until the remote credentials arrive. Default 32.
+    /// Checks remembered until the remote credentials arrive; what nominates beyond them is refused.
+    /// Default 32.
     pub early_checks: u16,
     /// Responses not yet sent, per agent. Default 8.
     pub responses_owed: u16,

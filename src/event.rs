@@ -22,7 +22,8 @@ pub enum AgentState {
     /// The selected pair of a component stopped answering; this may pass.
     Disconnected,
     /// No data stream has a pair that works for each of its components; a restart helps, or a check
-    /// of the peer's that comes yet. [RFC 8445 §6.1.3, §7.3.1.4]
+    /// of the peer's that comes yet. That is said of the last restart: what is sent meanwhile goes
+    /// over a pair from before it, if one still works. [RFC 8445 §6.1.3, §7.3.1.4, §9]
     Failed,
     /// Closed by the application.
     Closed,

@@ -573,17 +573,22 @@ impl Session {
             self.fail_pair(id, PairFailure::Unreachable, core);
         }
         self.early.retain(|early| early.base != base);
+        for remote in self.streams.iter_mut().filter_map(|stream| stream.remote.as_mut()) {
+            remote.forget_base(base);
+        }
     }
 
     /// The number of components that are used: the lesser of both sides'. Components that the
-    /// peer does not have, by address or by name, need no pair. [rfc8445-6.1.2.2-p2]
+    /// peer does not have need no pair, and it has those that a name tells of as long as somebody
+    /// may still find out what that stands for. [rfc8445-6.1.2.2-p2] [rfc8839-5.1-2]
     pub(super) fn is_wanted(&self, component: ComponentId) -> bool {
         if component.number() == 1 {
             return true;
         }
         let Some(remote) = self.remote_stream(component.stream()) else { return true };
         let known = remote.iter(component.stream()).map(|(_, c)| c.component);
-        let highest = known.chain(remote.unresolved().iter().map(|c| c.component)).max();
+        let names = remote.unresolved().iter().filter(|_| !self.patience_over);
+        let highest = known.chain(names.map(|c| c.component)).max();
         highest.is_none_or(|highest| component.number() <= highest || !remote.complete)
     }
 }

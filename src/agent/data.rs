@@ -105,7 +105,7 @@ impl Agent {
         valid().or(previous)
     }
 
-    /// A lite agent sends once every component of the stream has a valid pair.
+    /// A lite agent sends once every component of the stream that both sides have has a valid pair.
     /// [rfc8445-12.1.1-1] [rfc8445-12.1.1-2]
     fn lite_may_send(&self, id: ComponentId) -> bool {
         !self.core.is_lite()
@@ -113,7 +113,9 @@ impl Agent {
                 .session
                 .components
                 .iter()
-                .filter(|other| other.id.stream() == id.stream())
+                .filter(|other| {
+                    other.id.stream() == id.stream() && self.session.is_wanted(other.id)
+                })
                 .all(|other| self.session.valid_pairs(other.id).next().is_some())
     }
 

@@ -12,6 +12,11 @@ use super::names::Names;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BaseId(pub(crate) u16);
 
+impl BaseId {
+    /// Of one whose socket is gone: no base has it.
+    pub(super) const GONE: Self = Self(u16::MAX);
+}
+
 /// A local candidate of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LocalId(u16);
@@ -159,7 +164,8 @@ impl Local {
             *self.bases.get_mut(usize::from(id.0))? = base;
             return Some(id);
         }
-        let id = BaseId(u16::try_from(self.bases.len()).ok()?);
+        let id = u16::try_from(self.bases.len()).ok().map(BaseId);
+        let id = id.filter(|id| *id != BaseId::GONE)?;
         self.bases.push(base);
         Some(id)
     }
@@ -183,8 +189,9 @@ impl Local {
     }
 
     /// Gives all usable bases their local preferences: families and interfaces interleaved,
-    /// unreliable ones after them and relays last, and of two ports on one address the newer first, as the older may be
-    /// what a restart is to get away from. A single address has 65535. [rfc8445-5.1.2.1-4]
+    /// unreliable ones after them and relays last, and of two ports on one address the newer first,
+    /// as the older may be what a restart is to get away from. A single address has 65535.
+    /// [rfc8445-5.1.2.1-4]
     /// [rfc8445-5.2-8] [rfc8421-1-p1] [rfc8445-5.1.2.1-6] [rfc8445-5.1.2.2-2] [rfc8445-B.9-1]
     fn assign_preferences(&mut self) {
         let mut order: Vec<usize> = (0..self.bases.len())
@@ -303,8 +310,9 @@ impl Local {
         }
     }
 
-    /// Adds a candidate unless it is redundant: equal in address and base to one that is there.
-    /// One that a server saw is not redundant with one that has a name.
+    /// Adds a candidate unless it is redundant: equal in address and base to one that is there. One
+    /// that a server saw is not redundant with one that has a name, and what is left of an earlier
+    /// generation, or was learnt from an answer to a check alone, makes room for it.
     /// [rfc8445-5.1.3-1] [rfc8445-5.1.3-p1] [rfc8838-9-p1] [mdns-ice-candidates-3.1.2.2-1]
     pub(super) fn add_candidate(
         &mut self,
@@ -318,18 +326,17 @@ impl Local {
             let seen = kind == CandidateKind::ServerReflexive;
             self.conceals() && seen && known.kind == CandidateKind::Host
         };
-        let known = self
-            .candidates
-            .iter()
-            .position(|known| known.address == address && known.base == base_id && !apart(known));
-        if let Some(known) = known {
-            let learnt = |c: &LocalCandidate| c.live && !c.signalled && signalled;
-            return match self.candidates.get(known).is_some_and(learnt) {
-                true => self.sign(known, kind, base_id, origin),
-                false => self.revive(known, signalled),
-            };
+        let same = |known: &LocalCandidate| {
+            known.address == address && known.base == base_id && !apart(known)
+        };
+        let known = self.candidates.iter().position(same);
+        if let Some(known) = known.and_then(|known| self.candidates.get_mut(known)) {
+            if known.live && (known.signalled || !signalled) {
+                return None;
+            }
+            // It does not stand in the way of its own priority.
+            known.priority = 0;
         }
-        let id = LocalId(u16::try_from(self.candidates.len()).ok()?);
         let base = self.base(base_id)?;
         // A peer-reflexive one has the priority that its check carried. [rfc8445-7.2.5.3.1-p1]
         let priority = match kind {
@@ -342,8 +349,7 @@ impl Local {
         };
         let server = origin.map(|origin| origin.server);
         let foundation = self.foundation(kind, base.address.ip(), server);
-        let place = self.take_place();
-        self.candidates.push(LocalCandidate {
+        let candidate = LocalCandidate {
             kind,
             base: base_id,
             address,
@@ -351,51 +357,16 @@ impl Local {
             foundation,
             origin: origin.map(Box::new),
             signalled,
-            place,
+            place: self.take_place(),
             live: true,
-        });
+        };
+        let id = LocalId(u16::try_from(known.unwrap_or(self.candidates.len())).ok()?);
+        match self.candidates.get_mut(usize::from(id.0)) {
+            Some(known) => *known = candidate,
+            None => self.candidates.push(candidate),
+        }
         self.choose_candidate(base_id);
         Some(id)
-    }
-
-    /// What was learnt from an answer to a check turns out to be a candidate that the peer is to be
-    /// told of.
-    fn sign(
-        &mut self,
-        known: usize,
-        kind: CandidateKind,
-        base_id: BaseId,
-        origin: Option<Origin>,
-    ) -> Option<LocalId> {
-        let base = self.base(base_id)?;
-        let ip = base.address.ip();
-        let priority = self.unused_priority(kind, base);
-        let foundation = self.foundation(kind, ip, origin.map(|origin| origin.server));
-        let place = self.take_place();
-        let candidate = self.candidates.get_mut(known)?;
-        candidate.kind = kind;
-        candidate.priority = priority;
-        candidate.foundation = foundation;
-        candidate.origin = origin.map(Box::new);
-        candidate.signalled = true;
-        candidate.place = place;
-        self.choose_candidate(base_id);
-        u16::try_from(known).ok().map(LocalId)
-    }
-
-    /// Takes a candidate of an earlier generation into this one.
-    fn revive(&mut self, known: usize, signalled: bool) -> Option<LocalId> {
-        if self.candidates.get(known)?.live {
-            return None;
-        }
-        let place = self.take_place();
-        let candidate = self.candidates.get_mut(known)?;
-        candidate.live = true;
-        candidate.signalled = signalled;
-        candidate.place = place;
-        let base = candidate.base;
-        self.choose_candidate(base);
-        u16::try_from(known).ok().map(LocalId)
     }
 
     /// Returns the place after those of all candidates so far. [rfc8840-4.4-13b]
@@ -445,8 +416,14 @@ impl Local {
         if let Some(known) = known {
             return known.foundation;
         }
-        self.next_foundation = self.next_foundation.saturating_add(1);
-        self.next_foundation
+        loop {
+            self.next_foundation = self.next_foundation.saturating_add(1);
+            let number = self.next_foundation;
+            let used = self.candidates.iter().any(|known| known.foundation == number);
+            if !used || number == u16::MAX {
+                return number;
+            }
+        }
     }
 
     /// Finds the candidate of `base` with this address: what a response's mapped address means.
@@ -540,6 +517,7 @@ impl Local {
     /// aside for pairs of the generation before. [rfc8839-4.4.1.1.1-5a]
     pub(super) fn begin_generation(&mut self) {
         self.turnover = 0;
+        self.next_foundation = 0;
         let bases = &self.bases;
         let usable = |id: BaseId| bases.get(usize::from(id.0)).is_some_and(|base| base.usable);
         for candidate in &mut self.candidates {

@@ -13,7 +13,7 @@ use crate::time::{Instant, earlier};
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
 use super::remote::{RemoteCandidate, Unresolved};
-use super::session::{Check, CheckKind, ChecklistState, Component, Session};
+use super::session::{Check, CheckKind, ChecklistState, Component, Session, Stream};
 use super::{Context, Core};
 
 /// How long a nomination is repeated when another pair could be nominated in its place.
@@ -29,7 +29,7 @@ const LAST_WORD: Duration = Duration::from_secs(5);
 /// How long after a selection the nominations of a peer that nominates every pair count by
 /// priority, and one that another peer gave up may still come late; later ones are deliberate, and
 /// the newest counts.
-const SETTLING: Duration = Duration::from_secs(3);
+pub(super) const SETTLING: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Nominates what is ripe. [rfc8445-8.1.1-2] [rfc8863-4-5a] [rfc8863-4-6] [rfc8838-13-3]
@@ -486,9 +486,36 @@ impl Session {
             self.trace(id, core, "pair selected");
             cx.events.push_back(Event::Selected { agent: cx.id, component, pair: selected });
         }
-        if self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
-        {
+        if self.is_complete() {
             self.free_at = Some(cx.now + core.config.linger);
+        }
+    }
+
+    /// Whether every component that is wanted has its pair.
+    pub(super) fn is_complete(&self) -> bool {
+        self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
+    }
+
+    /// The others had their pairs when a component turned out not to be wanted.
+    /// [rfc8445-6.1.2.2-p2] [rfc8445-8.1.2-p1]
+    fn conclude_late(&mut self, core: &Core, now: Instant) {
+        let late = |(stream, known): (usize, &Stream)| {
+            let stream = u16::try_from(stream).ok()?;
+            let of_stream = || self.components.iter().filter(|c| c.id.stream() == stream);
+            let mut wanted = self.wanted(stream);
+            let late = known.checklist.state == ChecklistState::Running
+                && of_stream().any(|component| !self.is_wanted(component.id))
+                && wanted.all(|c| c.selected.is_some() && !self.is_troubled(c.id));
+            late.then_some(stream)
+        };
+        let late: Vec<u16> = self.streams.iter().enumerate().filter_map(late).collect();
+        for stream in late {
+            if let Some(checklist) = self.checklist_mut(stream) {
+                checklist.state = ChecklistState::Completed;
+            }
+            if self.is_complete() {
+                self.free_at = Some(now + core.config.linger);
+            }
         }
     }
 
@@ -520,11 +547,7 @@ impl Session {
             }
         }
         let stream = component.stream();
-        let done = self
-            .components
-            .iter()
-            .filter(|known| known.id.stream() == stream)
-            .all(|known| known.selected.is_some() || !self.is_wanted(known.id));
+        let done = self.wanted(stream).all(|known| known.selected.is_some());
         if let Some(checklist) = self.checklist_mut(stream).filter(|_| done) {
             checklist.state = ChecklistState::Completed;
         }
@@ -562,6 +585,7 @@ impl Session {
         if self.retired {
             return;
         }
+        self.conclude_late(core, cx.now);
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
             let Some(checklist) = self.checklist_mut(stream) else { return };

@@ -426,6 +426,14 @@ impl RemoteStream {
         }
     }
 
+    /// A base is gone, and its place may go to another: what was heard at it was heard nowhere that
+    /// there is.
+    pub(super) fn forget_base(&mut self, base: BaseId) {
+        for candidate in self.candidates.iter_mut().filter(|known| known.via == Some(base)) {
+            candidate.via = Some(BaseId::GONE);
+        }
+    }
+
     /// Notes an authenticated packet from a candidate.
     pub(super) fn heard(&mut self, id: RemoteId, now: Instant) {
         if let Some(candidate) = self.get_mut(id) {

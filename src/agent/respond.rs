@@ -12,6 +12,7 @@ use crate::time::Instant;
 
 use super::consent::Consent;
 use super::local::BaseId;
+use super::nominate::SETTLING;
 use super::pair::{Nominated, Pair, PairId, PairState, Valid};
 use super::remote::{RemoteCandidate, RemoteId};
 use super::session::{ChecklistState, EarlyCheck, Session};
@@ -193,9 +194,10 @@ impl Session {
     /// Keeps a check of a generation whose credentials are not known yet, within bounds.
     /// [rfc8445-7.3-6]
     ///
-    /// After a restart it is answered only when it is repeated once they are, or for longer than
-    /// [`HELD`]: Chromium, which restarts while its answer is under way, checks by ours with its next
-    /// ones, and keeps to what it takes for a pair then. [rfc8445-7.3-5]
+    /// After a restart it is answered only when it is repeated once they are, or when it, or if there
+    /// is no place for it the first that has one, came [`HELD`] ago: Chromium, which restarts while
+    /// its answer is under way, checks by ours with its next ones, and keeps to what it takes for a
+    /// pair then. A nomination that there is no place for is refused. [rfc8445-7.3-5]
     fn remember(&mut self, request: &Request, ufrag: &[u8], core: &Core, now: Instant) -> Answer {
         let at_once = self.answers_at_once(core);
         let first = self.early.iter().map(|early| early.since).min().unwrap_or(now);
@@ -433,11 +435,15 @@ impl Session {
         let beside = self.pairs.get(id).is_some_and(|pair| self.is_beside_another(id, pair));
         let beside = beside && request.nominated.is_none();
         let revivals = if beside { REVIVALS_BESIDE } else { REVIVALS };
+        // No copy of what came before another pair was selected is so late.
+        let given_up = self.component(request.component).is_some_and(|component| {
+            component.selected.is_some() && cx.now >= component.selected_since + SETTLING
+        });
         let Some(pair) = self.pairs.get_mut(id) else { return };
         match pair.state {
             PairState::Succeeded if planted(Bug::PingPong) => {}
             PairState::Succeeded if stale => {
-                pair.put_off(request.nominated);
+                pair.put_off(request.nominated, given_up);
                 pair.state = PairState::Waiting;
                 pair.valid = None;
             }
@@ -449,7 +455,7 @@ impl Session {
                 return;
             }
             PairState::InProgress { .. } => {
-                pair.put_off(request.nominated);
+                pair.put_off(request.nominated, given_up);
                 for check in self.checks.iter_mut().filter(|check| check.pair == id) {
                     check.timing.stop_retransmitting();
                     check.retry_at = None;
@@ -467,7 +473,7 @@ impl Session {
                 return;
             }
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
-                pair.put_off(request.nominated);
+                pair.put_off(request.nominated, given_up);
                 pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }

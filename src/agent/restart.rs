@@ -269,8 +269,9 @@ impl Agent {
     /// so far, as our answer is late.
     pub(super) fn retire_previous(&mut self, cx: &Context<'_>) {
         let session = &self.session;
-        let selected = |c: &Component| c.selected.is_some() || !session.is_wanted(c.id);
-        if self.previous.is_none() || !session.components.iter().all(selected) {
+        if self.previous.is_none() || !session.is_complete() {
+            // Nor does it go when a pair is lost again.
+            self.previous_until = None;
             return;
         }
         let linger = match self.session.has_credentials() {

@@ -290,6 +290,7 @@ impl Session {
         for id in gone {
             self.remove_pair(id, core);
         }
+        self.forget_unpaired();
     }
 
     /// Has the selected pairs verified at once; false if there are none, or that is not done.

@@ -510,7 +510,7 @@ impl Session {
 
     /// Forgets the addresses of the peer's that checks alone told of and that no pair has any more:
     /// a NAT gave it those for others of ours.
-    fn forget_unpaired(&mut self) {
+    pub(super) fn forget_unpaired(&mut self) {
         let Self { streams, pairs, .. } = self;
         for (stream, known) in streams.iter_mut().enumerate() {
             let (Ok(stream), Some(remote)) = (u16::try_from(stream), &mut known.remote) else {

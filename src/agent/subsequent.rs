@@ -119,7 +119,7 @@ impl Agent {
 
 impl Session {
     /// The components of a stream that are used.
-    fn wanted(&self, stream: u16) -> impl Iterator<Item = &Component> {
+    pub(super) fn wanted(&self, stream: u16) -> impl Iterator<Item = &Component> {
         let of_stream = move |known: &&Component| known.id.stream() == stream;
         self.components.iter().filter(of_stream).filter(|known| self.is_wanted(known.id))
     }

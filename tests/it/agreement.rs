@@ -15,7 +15,7 @@ fn selected(world: &World, party: Party) -> Option<(std::net::SocketAddr, std::n
     Some((pair.base, pair.remote.address))
 }
 
-fn recommendations(world: &World, party: Party) -> Vec<RestartReason> {
+pub(crate) fn recommendations(world: &World, party: Party) -> Vec<RestartReason> {
     let of_party = world.events_of(party.node).into_iter();
     let reason = |event| {
         if let Event::RestartRecommended { reason, .. } = event { Some(reason) } else { None }
@@ -353,6 +353,34 @@ fn nominating_once(relay_wait: u64) -> (World, Party, [Hand; 2], Kept) {
     let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.4:4000", 3), relay];
     world.set_remote(agent, &first.description(&candidates));
     (world, agent, [first, second], late)
+}
+
+/// The peer gave up the newer pair, or never had our answer.
+#[test]
+fn a_nomination_that_is_made_again_later_is_followed() {
+    for works in [true, false] {
+        let (mut world, agent, mut high) = controlled(|config| {
+            config.nomination.renomination = false;
+        });
+        let mut low = high.clone();
+        low.address = addr("192.0.2.3:3000");
+        world.respond(low.address, low.answering());
+        let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
+        world.set_remote(agent, &high.description(&candidates));
+        world.run_for(ms(100));
+        let nominate = |world: &mut World, hand: &mut Hand| {
+            world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+            world.run_for(ms(5_000));
+            selected(world, agent).map(|(_, remote)| remote)
+        };
+        assert_eq!(nominate(&mut world, &mut high), None);
+        assert_eq!(nominate(&mut world, &mut low), Some(low.address));
+        if !works {
+            world.silence(low.address);
+        }
+        world.respond(high.address, high.answering());
+        assert_eq!(nominate(&mut world, &mut high), Some(high.address), "works: {works}");
+    }
 }
 
 /// The peer follows the greatest value: an answer to one that it was told before says nothing.

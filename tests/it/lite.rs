@@ -84,6 +84,21 @@ fn a_lite_agent_sends_once_every_component_has_a_valid_pair() {
     assert_eq!(world.state(agent), AgentState::Completed);
 }
 
+/// [rfc8445-6.1.2.2-p2] [rfc8445-12.1.1-1]
+#[test]
+fn a_lite_agent_sends_though_the_peer_lacks_a_component() {
+    let mut world = World::new();
+    let mut config = lite(Role::Controlled);
+    config.streams = vec![2];
+    let agent = world.party(config, &["192.0.2.1:1000"]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.set_remote(agent, &hand.plain());
+    world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+    world.run_for(ms(100));
+    assert_eq!(world.state(agent), AgentState::Completed);
+    assert_eq!(world.route(agent), Ok(hand.address));
+}
+
 /// [rfc8445-8.3.2-p1]
 #[test]
 fn a_lite_agent_keeps_the_selected_pair_alone() {

@@ -401,6 +401,27 @@ fn a_relay_that_comes_late_is_not_told_of_what_a_check_told_while_there_are_name
     }
 }
 
+/// The relay has nothing to do with the socket whose place it takes. [mdns-ice-candidates-3.3.2-1]
+#[test]
+fn a_relay_is_not_told_of_what_a_check_told_a_socket_that_is_gone() {
+    let mut world = crate::relay::world();
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, LEFT);
+    world.udp(node, "192.0.2.1:1001");
+    world.server(node, turn());
+    let left = world.agent(node, AgentConfig::new(Role::Controlling));
+    let mut hand = Hand::new(&world, left, RIGHT);
+    let mut description = hand.description(&[named(OTHER, "192.0.2.3:3000")]);
+    description.options.trickle = true;
+    description.streams[0].end_of_candidates = false;
+    world.set_remote(left, &description);
+    world.deliver(addr("10.9.9.9:9000"), addr("192.0.2.1:1001"), &hand.check());
+    world.remove_socket(node, "192.0.2.1:1001");
+    world.run_for(ms(3_000));
+    assert_eq!(crate::relay::relayed(&world, left).len(), 1, "the relay is there");
+    assert_eq!(permitted(&world), [] as [IpAddr; 0]);
+}
+
 /// [mdns-ice-candidates-3.3.2-1]
 #[test]
 fn with_relays_alone_a_name_leads_nowhere() {

@@ -757,6 +757,30 @@ fn a_peer_is_no_server() {
     assert!(requests.iter().all(|request| request.message().username().is_some()));
 }
 
+/// What a peer's answer had shown before a restart, a server shows after it. [rfc8445-5.1.1.2-p2]
+#[test]
+fn a_mapping_that_a_peer_showed_first_is_server_reflexive_after_a_restart() {
+    let (mut world, party) = gathering(&[SERVER]);
+    let hand = Hand::new(&world, party, "192.0.2.9:9");
+    world.respond(hand.address, move |packet| match packet.is_request() {
+        true => vec![hand.success_mapped(packet, addr(MAPPED))],
+        false => Vec::new(),
+    });
+    let hand = Hand::new(&world, party, "192.0.2.9:9");
+    world.set_remote(party, &hand.plain());
+    world.reach(party, AgentState::Completed, ms(1_000));
+    world.silence(hand.address);
+    world.respond(addr(SERVER), stun_server(|_| addr(MAPPED)));
+    for _ in 0..2 {
+        world.restart(party);
+        world.run_for(ms(1_000));
+        let told = candidates(&world, party);
+        let told: Vec<_> = told.iter().map(|known| (known.kind, known.priority)).collect();
+        let kinds = [CandidateKind::Host, CandidateKind::ServerReflexive];
+        assert_eq!(told, kinds.map(|kind| (kind, priority(kind, 65_535, 1))));
+    }
+}
+
 /// A server that is slow is asked on for the other agent of the socket.
 #[test]
 fn a_restart_of_an_agent_that_uses_relays_alone_ends_no_other_gathering() {

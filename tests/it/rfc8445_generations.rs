@@ -6,6 +6,7 @@ use floe::candidate::{Candidate, CandidateAddress};
 use floe::config::{AgentConfig, EndpointConfig, Role};
 use floe::{AgentState, ComponentId, Socket};
 
+use crate::agreement::recommendations;
 use crate::harness::{Hand, Packet, Party, Verdict, World, addr, host, host_of, ms};
 use crate::rfc8445_restart::{completed, completed_with, is_answered};
 
@@ -257,6 +258,12 @@ fn the_old_generation_stays_for_a_component_of_which_a_name_is_known() {
     world.run_for(ms(5_000));
     assert_eq!(world.route(agent), Ok(addr(new[0])));
     assert_eq!(world.route_of(agent, SECOND), Ok(addr("192.0.2.2:2001")));
+    // A name that leads nowhere ends nothing else.
+    world.run_for(ms(60_000));
+    assert_eq!(world.state(agent), AgentState::Completed);
+    assert_eq!(world.route(agent), Ok(addr(new[0])));
+    assert_eq!(recommendations(&world, agent), []);
+    assert_eq!(world.pairs(agent).len(), 1);
 }
 
 /// Where a component had no way before, there is nothing to go on with while a better pair is
@@ -316,8 +323,50 @@ fn after_a_second_restart_the_selected_pair_is_told_as_before() {
     assert_eq!(told(&world), before);
 }
 
+/// What it was to make room for is gone again. [rfc8445-9-p1]
+#[test]
+fn the_old_generation_stays_when_the_new_one_has_lost_its_pair() {
+    for renomination in [false, true] {
+        let mut world = World::new();
+        let sockets = ["192.0.2.1:1000", "192.0.3.1:1000"];
+        let agent = world.party(AgentConfig::new(Role::Controlling), &sockets);
+        let mut old = Hand::new(&world, agent, "192.0.2.2:2000");
+        world.respond(old.address, old.answering());
+        // Each peer is reached from one of the sockets.
+        world.filter(|packet| {
+            let ends = [packet.from.ip(), packet.to.ip()];
+            let apart = ["192.0.3.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+            let other = ["192.0.2.1", "192.0.2.3"].map(|ip| ip.parse().unwrap());
+            let cut = [apart, other].iter().any(|cut| cut.iter().all(|ip| ends.contains(ip)));
+            if cut { Verdict::Drop } else { Verdict::Pass }
+        });
+        let mut description = old.plain();
+        description.options.renomination = renomination;
+        world.set_remote(agent, &description);
+        world.reach(agent, AgentState::Completed, ms(10_000));
+        let before = old.address;
+        old.own.ufrag = "new1".into();
+        old.address = addr("192.0.2.3:3000");
+        world.respond(old.address, old.answering());
+        let mut description = old.plain();
+        description.options.renomination = renomination;
+        world.set_remote(agent, &description);
+        old.theirs = world.credentials(agent);
+        world.inject(old.address, addr(sockets[1]), old.check());
+        world.reach(agent, AgentState::Completed, ms(10_000));
+        assert_eq!(world.route(agent), Ok(old.address));
+        world.run_for(ms(1_000));
+        world.remove_socket(agent.node, sockets[1]);
+        for _ in 0..60 {
+            assert_eq!(world.route(agent), Ok(before), "renomination: {renomination}");
+            world.run_for(ms(1_000));
+        }
+        assert_ne!(recommendations(&world, agent), []);
+    }
+}
+
 /// A pair of the new generation has taken over from one that is dead, and is not nominated: the
-/// peer answers the first check alone.
+/// peer answers what nominates nothing alone.
 fn taken_over() -> (World, Party, SocketAddr) {
     let (mut world, agent, old) = completed_with(AgentConfig::new(Role::Controlling));
     world.run_for(ms(5_000));
