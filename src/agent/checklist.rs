@@ -578,12 +578,15 @@ impl Session {
         }
     }
 
-    /// The number of components that are used: the lesser of both sides'. Components that the
-    /// peer does not have need no pair, and it has those that a name tells of as long as somebody
-    /// may still find out what that stands for. [rfc8445-6.1.2.2-p2] [rfc8839-5.1-2]
+    /// Whether a component is to have a pair: one that the peer does not have needs none, and a name
+    /// tells of one only while there is patience. What needed none when the others had their pairs
+    /// needs none in this generation. [rfc8445-6.1.2.2-p2] [rfc8839-5.1-2]
     pub(super) fn is_wanted(&self, component: ComponentId) -> bool {
         if component.number() == 1 {
             return true;
+        }
+        if self.component(component).is_some_and(|known| known.left_out) {
+            return false;
         }
         let Some(remote) = self.remote_stream(component.stream()) else { return true };
         let known = remote.iter(component.stream()).map(|(_, c)| c.component);

@@ -13,7 +13,7 @@ use crate::time::{Instant, earlier};
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
 use super::remote::{RemoteCandidate, Unresolved};
-use super::session::{Check, CheckKind, ChecklistState, Component, Session, Stream};
+use super::session::{Check, CheckKind, Checklist, ChecklistState, Component, Session};
 use super::{Context, Core};
 
 /// How long a nomination is repeated when another pair could be nominated in its place.
@@ -474,6 +474,7 @@ impl Session {
         let told = !changed && known.anew == 0;
         known.selected_since = cx.now;
         known.concluded = true;
+        known.left_out = false;
         // It was answered late: the peer may have missed it, as `now_known` has it.
         let missed = known_to_peer.is_some_and(|at| known.nominating_since < at);
         known.nomination_open = known.tried && missed;
@@ -496,26 +497,34 @@ impl Session {
         self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
     }
 
-    /// The others had their pairs when a component turned out not to be wanted.
-    /// [rfc8445-6.1.2.2-p2] [rfc8445-8.1.2-p1]
-    fn conclude_late(&mut self, core: &Core, now: Instant) {
-        let late = |(stream, known): (usize, &Stream)| {
-            let stream = u16::try_from(stream).ok()?;
-            let of_stream = || self.components.iter().filter(|c| c.id.stream() == stream);
-            let mut wanted = self.wanted(stream);
-            let late = known.checklist.state == ChecklistState::Running
-                && of_stream().any(|component| !self.is_wanted(component.id))
-                && wanted.all(|c| c.selected.is_some() && !self.is_troubled(c.id));
-            late.then_some(stream)
-        };
-        let late: Vec<u16> = self.streams.iter().enumerate().filter_map(late).collect();
-        for stream in late {
-            if let Some(checklist) = self.checklist_mut(stream) {
-                checklist.state = ChecklistState::Completed;
+    /// The other components had their pairs when one turned out not to be wanted.
+    /// [rfc8445-6.1.2.2-p2]
+    fn complete_late(&mut self, core: &Core, now: Instant) {
+        for stream in 0..self.streams.len() {
+            let Ok(stream) = u16::try_from(stream) else { return };
+            let running = |list: &mut Checklist| list.state == ChecklistState::Running;
+            if !self.checklist_mut(stream).is_some_and(running) {
+                continue;
             }
-            if self.is_complete() {
-                self.free_at = Some(now + core.config.linger);
+            let mut unwanted = self.components.iter().filter(|c| !self.is_wanted(c.id));
+            let works = |c: &Component| c.selected.is_some() && !self.is_troubled(c.id);
+            let late = unwanted.any(|c| c.id.stream() == stream && !c.left_out);
+            if late && self.wanted(stream).all(works) {
+                self.complete(stream);
+                if self.is_complete() {
+                    self.free_at = Some(now + core.config.linger);
+                }
             }
+        }
+    }
+
+    /// Completes a checklist: whatever component has no pair is left out. [rfc8445-8.1.2-p1]
+    fn complete(&mut self, stream: u16) {
+        if let Some(checklist) = self.checklist_mut(stream) {
+            checklist.state = ChecklistState::Completed;
+        }
+        for component in self.components.iter_mut().filter(|c| c.id.stream() == stream) {
+            component.left_out = component.selected.is_none();
         }
     }
 
@@ -547,9 +556,8 @@ impl Session {
             }
         }
         let stream = component.stream();
-        let done = self.wanted(stream).all(|known| known.selected.is_some());
-        if let Some(checklist) = self.checklist_mut(stream).filter(|_| done) {
-            checklist.state = ChecklistState::Completed;
+        if self.wanted(stream).all(|known| known.selected.is_some()) {
+            self.complete(stream);
         }
     }
 
@@ -585,7 +593,7 @@ impl Session {
         if self.retired {
             return;
         }
-        self.conclude_late(core, cx.now);
+        self.complete_late(core, cx.now);
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
             let Some(checklist) = self.checklist_mut(stream) else { return };

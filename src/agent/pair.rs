@@ -106,13 +106,6 @@ pub(super) struct Pair {
 pub(super) type Rank = (PathClass, Reverse<u64>);
 
 impl Pair {
-    /// Notes a nomination, if it is one, that counts once the pair works. It takes the place of one
-    /// that was `given_up`.
-    pub(super) fn put_off(&mut self, nominated: Option<Nominated>, given_up: bool) {
-        let known = self.nomination_pending.filter(|_| nominated.is_none() || !given_up);
-        self.nomination_pending = Nominated::repeated(known, nominated);
-    }
-
     /// The state as it is reported: a pair whose next check is queued waits, though an earlier
     /// one may still be answered. [rfc8445-7.3.1.4-1]
     pub(super) fn state_kind(&self) -> PairStateKind {

@@ -436,14 +436,21 @@ impl Session {
         let beside = beside && request.nominated.is_none();
         let revivals = if beside { REVIVALS_BESIDE } else { REVIVALS };
         // No copy of what came before another pair was selected is so late.
-        let given_up = self.component(request.component).is_some_and(|component| {
+        let settled = self.component(request.component).is_some_and(|component| {
             component.selected.is_some() && cx.now >= component.selected_since + SETTLING
         });
         let Some(pair) = self.pairs.get_mut(id) else { return };
+        // A nomination counts once the pair works.
+        let pending = match (settled, request.nominated) {
+            (true, Some(anew)) => Some(anew),
+            (false, _) | (_, None) => {
+                Nominated::repeated(pair.nomination_pending, request.nominated)
+            }
+        };
         match pair.state {
             PairState::Succeeded if planted(Bug::PingPong) => {}
             PairState::Succeeded if stale => {
-                pair.put_off(request.nominated, given_up);
+                pair.nomination_pending = pending;
                 pair.state = PairState::Waiting;
                 pair.valid = None;
             }
@@ -455,7 +462,7 @@ impl Session {
                 return;
             }
             PairState::InProgress { .. } => {
-                pair.put_off(request.nominated, given_up);
+                pair.nomination_pending = pending;
                 for check in self.checks.iter_mut().filter(|check| check.pair == id) {
                     check.timing.stop_retransmitting();
                     check.retry_at = None;
@@ -473,7 +480,7 @@ impl Session {
                 return;
             }
             PairState::Frozen | PairState::Waiting | PairState::Failed(_) => {
-                pair.put_off(request.nominated, given_up);
+                pair.nomination_pending = pending;
                 pair.revivals += u8::from(matches!(pair.state, PairState::Failed(_)));
                 pair.state = PairState::Waiting;
             }

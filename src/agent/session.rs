@@ -99,6 +99,8 @@ pub(super) struct Component {
     pub(super) lost: bool,
     /// The generation before serves as well until there is a pair.
     pub(super) relieved: bool,
+    /// The others have their pairs, and it needs none in this generation.
+    pub(super) left_out: bool,
 }
 
 /// Why a check was sent.
@@ -223,6 +225,7 @@ impl Session {
                     sendable: false,
                     lost: false,
                     relieved: false,
+                    left_out: false,
                 });
             }
         }

@@ -11,7 +11,7 @@ use floe::config::{
 use floe::sdp::SessionTemplate;
 use floe::stats::CandidateStats;
 use floe::stun::Method;
-use floe::{AgentState, CandidateRejected, ComponentId, Event, Server};
+use floe::{AgentState, CandidateRejected, ComponentId, Event, Server, Socket};
 
 use crate::harness::{Hand, Party, Verdict, World, addr, host, ms, stun_server};
 use crate::relay::{LEFT, RIGHT, party, turn};
@@ -399,6 +399,33 @@ fn a_relay_that_comes_late_is_not_told_of_what_a_check_told_while_there_are_name
         assert_eq!(told, !secret, "with a name: {with_name}");
         assert!(world.turns[0].count(Method::ALLOCATE) > 0);
     }
+}
+
+/// The component was left out, and what works goes on. [rfc8445-6.1.2.2-p2] [rfc8839-5.1-2]
+#[test]
+fn a_name_that_is_resolved_after_the_others_have_their_pairs_ends_nothing() {
+    let mut world = World::new();
+    let node = world.node(EndpointConfig::default());
+    world.udp(node, LEFT);
+    let second = ComponentId::new(0, 2).unwrap();
+    world.socket(node, Socket::udp(addr("192.0.2.1:1001")).with_component(second));
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.streams = vec![2];
+    let left = world.agent(node, config);
+    let hand = Hand::new(&world, left, RIGHT);
+    world.respond(hand.address, hand.answering());
+    let mut name = named(NAME, "192.0.2.2:2001");
+    name.component = 2;
+    world.set_remote(left, &hand.description(&[host(RIGHT, 1), name.clone()]));
+    world.run_for(ms(30_000));
+    assert_eq!(world.state(left), AgentState::Checking);
+    assert_eq!(world.route(left), Ok(hand.address));
+    world.run_for(ms(30_000));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(resolve(&mut world, left, &name, "192.0.2.2"), Ok(()));
+    world.run_for(ms(60_000));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.route(left), Ok(hand.address));
 }
 
 /// The relay has nothing to do with the socket whose place it takes. [mdns-ice-candidates-3.3.2-1]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use floe::candidate::{Candidate, CandidateAddress};
 use floe::config::{AgentConfig, EndpointConfig, Role};
-use floe::{AgentState, ComponentId, Socket};
+use floe::{AgentState, ComponentId, SendError, Socket};
 
 use crate::agreement::recommendations;
 use crate::harness::{Hand, Packet, Party, Verdict, World, addr, host, host_of, ms};
@@ -258,10 +258,11 @@ fn the_old_generation_stays_for_a_component_of_which_a_name_is_known() {
     world.run_for(ms(5_000));
     assert_eq!(world.route(agent), Ok(addr(new[0])));
     assert_eq!(world.route_of(agent, SECOND), Ok(addr("192.0.2.2:2001")));
-    // A name that leads nowhere ends nothing else.
+    // A name that leads nowhere is no candidate in the end, and takes nothing else along.
     world.run_for(ms(60_000));
     assert_eq!(world.state(agent), AgentState::Completed);
     assert_eq!(world.route(agent), Ok(addr(new[0])));
+    assert_eq!(world.route_of(agent, SECOND), Err(SendError::ConsentExpired));
     assert_eq!(recommendations(&world, agent), []);
     assert_eq!(world.pairs(agent).len(), 1);
 }

@@ -1,7 +1,7 @@
 //! Trickle ICE, as far as the agent does it. [RFC 8838]
 
 use floe::candidate::Candidate;
-use floe::config::{AgentConfig, EndpointConfig, Role, Trickle};
+use floe::config::{AgentConfig, EndpointConfig, Gathering, Role, Trickle};
 use floe::sdp::Description;
 use floe::stats::PairStateKind;
 use floe::{AgentState, CandidateRejected, ComponentId, Event, Server, Socket};
@@ -510,5 +510,30 @@ fn what_the_peer_signals_counts_among_the_candidates_that_are_kept() {
     for number in max..max + 4 {
         let refused = world.add_candidate(agent, &signalled(number));
         assert_eq!(refused, Err(CandidateRejected::Limit { max }));
+    }
+}
+
+/// Nothing but a check of the peer's told of its address. [rfc8445-7.3.1.3-p1]
+#[test]
+fn the_socket_that_follows_the_only_one_is_paired_with_what_a_check_told() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.gathering = Gathering::Continual;
+    let agent = world.party(config, &[AGENT]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    let mut description = hand.description(&[host("192.0.2.9:9000", 1)]);
+    description.options.renomination = true;
+    world.set_remote(agent, &description);
+    world.inject(hand.address, addr(AGENT), hand.check());
+    world.reach(agent, AgentState::Completed, ms(5_000));
+    world.run_for(ms(5_000));
+    for number in 1..=5 {
+        world.remove_socket(agent.node, &format!("192.0.2.1:{}", 999 + number));
+        world.run_for(ms(10));
+        world.udp(agent.node, &format!("192.0.2.1:{}", 1_000 + number));
+        world.reach(agent, AgentState::Completed, ms(5_000));
+        assert_eq!(world.route(agent), Ok(hand.address));
+        world.run_for(ms(5_000));
     }
 }
