@@ -132,10 +132,12 @@ impl Session {
             .streams
             .get(usize::from(stream))
             .is_some_and(|stream| stream.checklist.state != ChecklistState::Completed);
+        let left_out = self.component(component).is_some_and(|known| known.left_out);
         let settled = self.component(component).is_none_or(|known| known.selected.is_some());
         let late = !running || settled;
         let duplicate = self.pairs.find(base_id, remote_id).is_some();
-        let of_use = !late || settled && self.is_of_use(component, base_id, remote_id, core);
+        let of_use =
+            !late || left_out || settled && self.is_of_use(component, base_id, remote_id, core);
         let secret = base.relayed && self.is_kept_from_relay(base_id, remote_id, &core.local);
         if !of_use || duplicate || secret || !pairable(base, remote, stream) {
             return;
@@ -580,7 +582,8 @@ impl Session {
 
     /// Whether a component is to have a pair: one that the peer does not have needs none, and a name
     /// tells of one only while there is patience. What needed none when the others had their pairs
-    /// needs none in this generation. [rfc8445-6.1.2.2-p2] [rfc8839-5.1-2]
+    /// needs none in this generation, unless it gets one all the same. [rfc8445-6.1.2.2-p2]
+    /// [rfc8839-5.1-2]
     pub(super) fn is_wanted(&self, component: ComponentId) -> bool {
         if component.number() == 1 {
             return true;

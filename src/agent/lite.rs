@@ -94,7 +94,8 @@ impl Session {
                 Some((component.id, self.chosen_by_peer(component.id, section, core)?))
             })
             .collect();
-        if chosen.is_empty() || chosen.len() < self.components.len() {
+        let wanted = self.components.iter().filter(|component| self.is_wanted(component.id));
+        if chosen.is_empty() || chosen.len() < wanted.count() {
             return false;
         }
         if core.role == Role::Controlling {

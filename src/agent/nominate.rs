@@ -13,7 +13,7 @@ use crate::time::{Instant, earlier};
 use super::consent::Flow;
 use super::pair::{Nominated, Pair, PairId, PairState, Rank, Valid, pair_priority};
 use super::remote::{RemoteCandidate, Unresolved};
-use super::session::{Check, CheckKind, Checklist, ChecklistState, Component, Session};
+use super::session::{Check, CheckKind, ChecklistState, Component, Session};
 use super::{Context, Core};
 
 /// How long a nomination is repeated when another pair could be nominated in its place.
@@ -492,9 +492,14 @@ impl Session {
         }
     }
 
+    /// Whether a component is to have a pair and has none.
+    pub(super) fn is_seeking(&self, component: &Component) -> bool {
+        component.selected.is_none() && self.is_wanted(component.id)
+    }
+
     /// Whether every component that is wanted has its pair.
     pub(super) fn is_complete(&self) -> bool {
-        self.components.iter().all(|known| known.selected.is_some() || !self.is_wanted(known.id))
+        !self.components.iter().any(|component| self.is_seeking(component))
     }
 
     /// The other components had their pairs when one turned out not to be wanted.
@@ -502,13 +507,11 @@ impl Session {
     fn complete_late(&mut self, core: &Core, now: Instant) {
         for stream in 0..self.streams.len() {
             let Ok(stream) = u16::try_from(stream) else { return };
-            let running = |list: &mut Checklist| list.state == ChecklistState::Running;
-            if !self.checklist_mut(stream).is_some_and(running) {
-                continue;
-            }
+            let list = self.streams.get(usize::from(stream)).map(|stream| &stream.checklist);
+            let running = list.is_some_and(|list| list.state == ChecklistState::Running);
             let mut unwanted = self.components.iter().filter(|c| !self.is_wanted(c.id));
+            let late = running && unwanted.any(|c| c.id.stream() == stream && !c.left_out);
             let works = |c: &Component| c.selected.is_some() && !self.is_troubled(c.id);
-            let late = unwanted.any(|c| c.id.stream() == stream && !c.left_out);
             if late && self.wanted(stream).all(works) {
                 self.complete(stream);
                 if self.is_complete() {
@@ -556,7 +559,7 @@ impl Session {
             }
         }
         let stream = component.stream();
-        if self.wanted(stream).all(|known| known.selected.is_some()) {
+        if self.wanted(stream).all(|component| component.selected.is_some()) {
             self.complete(stream);
         }
     }

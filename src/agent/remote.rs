@@ -377,9 +377,9 @@ impl RemoteStream {
     /// Adds a candidate that a check came from. When there are too many, the one forgotten is the
     /// least recently heard of among those that `keep` does not hold on to; that is told whether it
     /// was not heard of for a while, or is one of more that came from one IP address to one base.
-    /// It is returned. Those of each base are counted by themselves, and so are those that went
-    /// `astray`: each reflexive candidate of ours may show one, before any that can be reached.
-    /// [rfc8445-7.3.1.3-p1]
+    /// It is returned. Those of each base are counted by themselves, with those of bases that are
+    /// gone, and so are those that went `astray`: each reflexive candidate of ours may show one,
+    /// before any that can be reached. [rfc8445-7.3.1.3-p1]
     pub(super) fn add_peer_reflexive(
         &mut self,
         component: ComponentId,
@@ -389,7 +389,8 @@ impl RemoteStream {
         keep: impl Fn(RemoteId, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, now, max) = (component.stream(), learned.heard, usize::from(max));
-        let counts = |one: &RemoteCandidate| one.is_learned() && one.via == learned.via;
+        let here = [learned.via, Some(BaseId::GONE)];
+        let counts = |one: &RemoteCandidate| one.is_learned() && here.contains(&one.via);
         let known = || self.iter(stream).filter(|(_, one)| counts(one));
         let like = |a: &RemoteCandidate, b: &RemoteCandidate| a.address.ip() == b.address.ip();
         let of = |one: &RemoteCandidate| known().filter(|(_, c)| like(c, one)).count();

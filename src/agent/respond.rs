@@ -440,7 +440,8 @@ impl Session {
             component.selected.is_some() && cx.now >= component.selected_since + SETTLING
         });
         let Some(pair) = self.pairs.get_mut(id) else { return };
-        // A nomination counts once the pair works.
+        // It counts once the pair works: said again it keeps its place, and made again it takes that
+        // of the one that was given up.
         let pending = match (settled, request.nominated) {
             (true, Some(anew)) => Some(anew),
             (false, _) | (_, None) => {

@@ -287,9 +287,6 @@ impl Session {
         let is_gone = |base: BaseId| core.local.base(base).is_none_or(|base| !base.usable);
         let gone: Vec<PairId> =
             self.pairs.iter().filter(|(_, pair)| is_gone(pair.base)).map(|(id, _)| id).collect();
-        // What is paired now is of use to the base that comes.
-        self.forget_unpaired();
-        core.forgot = true;
         for id in gone {
             self.remove_pair(id, core);
         }

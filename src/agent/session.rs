@@ -99,7 +99,8 @@ pub(super) struct Component {
     pub(super) lost: bool,
     /// The generation before serves as well until there is a pair.
     pub(super) relieved: bool,
-    /// The others have their pairs, and it needs none in this generation.
+    /// The others have their pairs, and it needs none in this generation, unless it gets one all
+    /// the same.
     pub(super) left_out: bool,
 }
 
@@ -488,7 +489,15 @@ impl Session {
             let nominated = self.pairs.get(id).and_then(|pair| pair.nomination_pending);
             !self.retired && nominated.is_some()
         };
-        let needed = |id| self.is_selected(id) || self.is_kept(id, core) || lost(id) || pending(id);
+        // Another component may still look for one.
+        let sought = |id| {
+            let component = self.pairs.get(id).and_then(|pair| self.component(pair.component));
+            !self.retired && component.is_some_and(|component| self.is_seeking(component))
+        };
+        let needed = |id| {
+            let of_component = self.is_selected(id) || self.is_kept(id, core);
+            of_component || lost(id) || pending(id) || sought(id)
+        };
         let unselected: Vec<PairId> =
             self.pairs.iter().map(|(id, _)| id).filter(|id| !needed(*id)).collect();
         for id in unselected {
@@ -513,7 +522,7 @@ impl Session {
 
     /// Forgets the addresses of the peer's that checks alone told of and that no pair has any more:
     /// a NAT gave it those for others of ours.
-    pub(super) fn forget_unpaired(&mut self) {
+    fn forget_unpaired(&mut self) {
         let Self { streams, pairs, .. } = self;
         for (stream, known) in streams.iter_mut().enumerate() {
             let (Ok(stream), Some(remote)) = (u16::try_from(stream), &mut known.remote) else {

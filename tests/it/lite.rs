@@ -134,9 +134,16 @@ fn two_lite_agents_use_their_pair_without_a_check() {
 
 /// Two lite agents of both families, and the exchange of their first descriptions.
 fn two_of_both_families() -> (World, Party, Party) {
+    two_with_components(1)
+}
+
+/// The same where the second one has so many components.
+fn two_with_components(components: u16) -> (World, Party, Party) {
     let mut world = World::new();
     let left = world.party(lite(Role::Controlling), &["192.0.2.1:1000", "[2001:db8:1::1]:1000"]);
-    let right = world.party(lite(Role::Controlled), &["192.0.2.2:2000", "[2001:db8:1::2]:2000"]);
+    let mut config = lite(Role::Controlled);
+    config.streams = vec![components];
+    let right = world.party(config, &["192.0.2.2:2000", "[2001:db8:1::2]:2000"]);
     world.exchange(left, right);
     (world, left, right)
 }
@@ -181,14 +188,17 @@ fn two_lite_agents_with_a_choice_complete_when_the_controlling_one_has_told_its_
 /// The peer may rank by other rules. [rfc8445-8.2-2]
 #[test]
 fn the_choice_of_the_controlling_lite_agent_counts() {
-    let (mut world, left, right) = two_of_both_families();
-    let mut offer = world.description(left);
-    offer.streams[0].candidates = vec![host("192.0.2.1:1000", 1)];
-    offer.streams[0].remote_candidates = vec![(1, addr("192.0.2.2:2000"))];
-    offer.streams[0].default_destination = None;
-    world.set_remote(right, &offer);
-    assert_eq!(world.route(right), Ok(addr("192.0.2.1:1000")));
-    assert_eq!(world.state(right), AgentState::Completed);
+    // It makes none for a component that it does not have. [rfc8445-6.1.2.2-p2]
+    for components in [1, 2] {
+        let (mut world, left, right) = two_with_components(components);
+        let mut offer = world.description(left);
+        offer.streams[0].candidates = vec![host("192.0.2.1:1000", 1)];
+        offer.streams[0].remote_candidates = vec![(1, addr("192.0.2.2:2000"))];
+        offer.streams[0].default_destination = None;
+        world.set_remote(right, &offer);
+        assert_eq!(world.route(right), Ok(addr("192.0.2.1:1000")));
+        assert_eq!(world.state(right), AgentState::Completed);
+    }
 }
 
 /// [rfc8839-4.4.2.2-1]

@@ -11,7 +11,7 @@ use floe::config::{
 use floe::sdp::SessionTemplate;
 use floe::stats::CandidateStats;
 use floe::stun::Method;
-use floe::{AgentState, CandidateRejected, ComponentId, Event, Server, Socket};
+use floe::{AgentState, CandidateRejected, ComponentId, Event, SendError, Server, Socket};
 
 use crate::harness::{Hand, Party, Verdict, World, addr, host, ms, stun_server};
 use crate::relay::{LEFT, RIGHT, party, turn};
@@ -426,6 +426,14 @@ fn a_name_that_is_resolved_after_the_others_have_their_pairs_ends_nothing() {
     world.run_for(ms(60_000));
     assert_eq!(world.state(left), AgentState::Completed);
     assert_eq!(world.route(left), Ok(hand.address));
+    assert_eq!(world.route_of(left, second), Err(SendError::NotReady));
+    // Another that works is used.
+    world.respond(addr("192.0.2.2:2002"), hand.answering());
+    name.address = CandidateAddress::Name { host: OTHER.into(), port: 2_002 };
+    assert_eq!(resolve(&mut world, left, &name, "192.0.2.2"), Ok(()));
+    world.run_for(ms(60_000));
+    assert_eq!(world.state(left), AgentState::Completed);
+    assert_eq!(world.route_of(left, second), Ok(addr("192.0.2.2:2002")));
 }
 
 /// The relay has nothing to do with the socket whose place it takes. [mdns-ice-candidates-3.3.2-1]

@@ -1,5 +1,7 @@
-//! Removing one data stream while the others go on. [RFC 8445 §8.1.2] [RFC 8839 §4.4.3]
+//! What one data stream leaves the others: when it is removed, and when it has its pair first.
+//! [RFC 8445 §8.1.2] [RFC 8839 §4.4.3]
 
+use floe::candidate::CandidateKind;
 use floe::config::{AgentConfig, EndpointConfig, Role};
 use floe::sdp::Description;
 use floe::{
@@ -164,4 +166,28 @@ fn a_removed_stream_stays_away_after_a_restart() {
     }
     world.run_for(ms(20_000));
     assert_eq!(world.requests_from("192.0.2.1:1010").len(), before);
+}
+
+/// What is checked beside a selected pair is given up after a while, and nothing else is.
+/// [rfc8445-8.3.1-1]
+#[test]
+fn a_stream_that_has_its_pair_takes_none_from_one_that_looks_for_it() {
+    let mut world = World::new();
+    let agent = party(&mut world, "192.0.2.1", Role::Controlling);
+    let hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    world.respond(hand.address, hand.answering());
+    let mut description = hand.plain();
+    description.options.renomination = true;
+    description.options.trickle = true;
+    description.streams[0].end_of_candidates = false;
+    description.streams.push(description.streams[0].clone());
+    description.streams[1].candidates = vec![host("192.0.2.2:2010", 1)];
+    world.set_remote(agent, &description);
+    world.run_for(ms(2_000));
+    let mut relayed = host("198.51.100.1:5000", 2);
+    relayed.kind = CandidateKind::Relayed;
+    world.add_candidate(agent, &relayed).unwrap();
+    world.run_for(ms(8_000));
+    world.respond(addr("192.0.2.2:2010"), hand.answering());
+    world.reach(agent, AgentState::Completed, ms(10_000));
 }

@@ -515,11 +515,11 @@ fn what_the_peer_signals_counts_among_the_candidates_that_are_kept() {
 
 /// Nothing but a check of the peer's told of its address. [rfc8445-7.3.1.3-p1]
 #[test]
-fn the_socket_that_follows_the_only_one_is_paired_with_what_a_check_told() {
+fn the_sockets_that_follow_the_only_ones_are_paired_with_what_a_check_told() {
     let mut world = World::new();
     let mut config = AgentConfig::new(Role::Controlling);
     config.gathering = Gathering::Continual;
-    let agent = world.party(config, &[AGENT]);
+    let agent = world.party(config, &[AGENT, "[2001:db8::1]:1000"]);
     let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
     world.respond(hand.address, hand.answering());
     let mut description = hand.description(&[host("192.0.2.9:9000", 1)]);
@@ -528,10 +528,17 @@ fn the_socket_that_follows_the_only_one_is_paired_with_what_a_check_told() {
     world.inject(hand.address, addr(AGENT), hand.check());
     world.reach(agent, AgentState::Completed, ms(5_000));
     world.run_for(ms(5_000));
-    for number in 1..=5 {
-        world.remove_socket(agent.node, &format!("192.0.2.1:{}", 999 + number));
+    for port in 1_000..1_002 {
+        // Of the two that come, the first one is of no use to it.
+        let sockets = [format!("[2001:db8::1]:{port}"), format!("192.0.2.1:{port}")];
+        for socket in sockets {
+            world.remove_socket(agent.node, &socket);
+        }
         world.run_for(ms(10));
-        world.udp(agent.node, &format!("192.0.2.1:{}", 1_000 + number));
+        let port = port + 1;
+        for socket in [format!("[2001:db8::1]:{port}"), format!("192.0.2.1:{port}")] {
+            world.udp(agent.node, &socket);
+        }
         world.reach(agent, AgentState::Completed, ms(5_000));
         assert_eq!(world.route(agent), Ok(hand.address));
         world.run_for(ms(5_000));
