@@ -94,8 +94,8 @@ impl Session {
                 Some((component.id, self.chosen_by_peer(component.id, section, core)?))
             })
             .collect();
-        let wanted = self.components.iter().filter(|component| self.is_wanted(component.id));
-        if chosen.is_empty() || chosen.len() < wanted.count() {
+        let mut wanted = self.components.iter().filter(|known| self.is_wanted(known.id));
+        if chosen.is_empty() || !wanted.all(|known| chosen.iter().any(|(id, _)| *id == known.id)) {
             return false;
         }
         if core.role == Role::Controlling {

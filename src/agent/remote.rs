@@ -154,6 +154,11 @@ impl RemoteCandidate {
         self.is_learned() && self.via.is_some_and(|via| via != base)
     }
 
+    /// Whether all that tells of it is a check that came to a base which is gone.
+    pub(super) fn is_heard_nowhere(&self) -> bool {
+        self.via == Some(BaseId::GONE)
+    }
+
     pub(super) fn is_relayed(&self) -> bool {
         self.kind == CandidateKind::Relayed
     }
@@ -386,7 +391,7 @@ impl RemoteStream {
         learned: RemoteCandidate,
         max: u16,
         astray: impl Fn(RemoteId) -> bool,
-        keep: impl Fn(RemoteId, bool) -> bool,
+        keep: impl Fn(RemoteId, &RemoteCandidate, bool) -> bool,
     ) -> Option<(RemoteId, Option<RemoteId>)> {
         let (stream, now, max) = (component.stream(), learned.heard, usize::from(max));
         let here = [learned.via, Some(BaseId::GONE)];
@@ -404,7 +409,8 @@ impl RemoteStream {
             let (oldest, _) = known()
                 .filter(|(id, candidate)| {
                     let rested = now - candidate.heard >= REST;
-                    (!chain || like(candidate, &learned)) && !keep(*id, rested || crowds(candidate))
+                    (!chain || like(candidate, &learned))
+                        && !keep(*id, candidate, rested || crowds(candidate))
                 })
                 .min_by_key(|(id, candidate)| (candidate.heard, *id))?;
             self.get_mut(oldest)?.live = false;

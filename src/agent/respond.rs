@@ -305,16 +305,17 @@ impl Session {
         let limit = core.config.limits.peer_reflexive;
         let max = if planted(Bug::EndlessChain) { u16::MAX } else { limit };
         // Only an address whose check failed makes room for another, and one that did not answer
-        // yet for what the peer nominates first.
+        // yet for what the peer nominates first, or if it was heard at a base that is gone.
         let selected = self.components.iter().find(|known| known.id == request.component)?.selected;
         let chosen = request.nominated.is_some() && selected.is_none();
-        let keep = |id, idle: bool| {
+        let keep = |id, one: &RemoteCandidate, idle: bool| {
+            let yields = chosen || one.is_heard_nowhere();
             let kept = |pair: &Pair| match pair.state {
                 PairState::Failed(_) => false,
                 PairState::Succeeded => true,
-                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !chosen,
+                PairState::Frozen | PairState::Waiting | PairState::InProgress { .. } => !yields,
             };
-            !(idle || chosen) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
+            !(idle || yields) || pairs.iter().any(|(_, pair)| pair.remote == id && kept(pair))
         };
         let astray = |id| {
             let failed = PairState::Failed(PairFailure::Asymmetric);

@@ -489,10 +489,17 @@ impl Session {
             let nominated = self.pairs.get(id).and_then(|pair| pair.nomination_pending);
             !self.retired && nominated.is_some()
         };
-        // Another component may still look for one.
+        // Another component may still look for one, and this may be what it nominates.
         let sought = |id| {
             let component = self.pairs.get(id).and_then(|pair| self.component(pair.component));
-            !self.retired && component.is_some_and(|component| self.is_seeking(component))
+            let seeks = |component: &Component| {
+                let stream = self.streams.get(usize::from(component.id.stream()));
+                let looks = self.is_seeking(component) || self.is_troubled(component.id);
+                stream.is_some_and(|stream| stream.checklist.state == ChecklistState::Running)
+                    && looks
+                    || component.nominating == Some(id)
+            };
+            !self.retired && component.is_some_and(seeks)
         };
         let needed = |id| {
             let of_component = self.is_selected(id) || self.is_kept(id, core);

@@ -544,3 +544,28 @@ fn the_sockets_that_follow_the_only_ones_are_paired_with_what_a_check_told() {
         world.run_for(ms(5_000));
     }
 }
+
+/// The peer is seen from another address by each of our sockets. [rfc8445-7.3.1.3-p1]
+#[test]
+fn what_a_socket_that_is_gone_was_checked_from_takes_no_place_from_others() {
+    let mut world = World::new();
+    let mut config = AgentConfig::new(Role::Controlling);
+    config.gathering = Gathering::Continual;
+    config.limits.peer_reflexive = 1;
+    let agent = world.party(config, &[AGENT]);
+    let mut hand = Hand::new(&world, agent, "192.0.2.2:2000");
+    let mut description = hand.description(&[host("192.0.2.9:9000", 1)]);
+    description.options.renomination = true;
+    world.set_remote(agent, &description);
+    for port in 1_000..1_005 {
+        let seen = addr(&format!("192.0.2.2:{}", port + 1_000));
+        world.respond(seen, hand.answering());
+        world.inject(seen, addr(&format!("192.0.2.1:{port}")), hand.check());
+        world.reach(agent, AgentState::Completed, ms(1_000));
+        assert_eq!(world.route(agent), Ok(seen));
+        world.silence(seen);
+        world.remove_socket(agent.node, &format!("192.0.2.1:{port}"));
+        world.udp(agent.node, &format!("192.0.2.1:{}", port + 1));
+        world.run_for(ms(100));
+    }
+}
