@@ -203,7 +203,8 @@ pub struct Limits {
     /// Remote candidates per IP address, stream and generation. Default 8.
     pub remote_candidates_per_ip: u16,
     /// Remote peer-reflexive candidates per base and generation, and as many again of those that
-    /// answered from elsewhere. Default 8.
+    /// answered from elsewhere; those of sockets that are gone count with each base, and make room.
+    /// Default 8.
     pub peer_reflexive: u16,
     /// Checks remembered until the remote credentials arrive; what nominates beyond them is refused.
     /// Default 32.

@@ -436,7 +436,7 @@ impl Session {
         let beside = self.pairs.get(id).is_some_and(|pair| self.is_beside_another(id, pair));
         let beside = beside && request.nominated.is_none();
         let revivals = if beside { REVIVALS_BESIDE } else { REVIVALS };
-        // No copy of what came before another pair was selected is so late.
+        // So long after another pair was selected it is deliberate, and no copy that comes late.
         let settled = self.component(request.component).is_some_and(|component| {
             component.selected.is_some() && cx.now >= component.selected_since + SETTLING
         });

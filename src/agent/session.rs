@@ -489,18 +489,8 @@ impl Session {
             let nominated = self.pairs.get(id).and_then(|pair| pair.nomination_pending);
             !self.retired && nominated.is_some()
         };
-        // Another component may still look for one, and this may be what it nominates.
-        let sought = |id| {
-            let component = self.pairs.get(id).and_then(|pair| self.component(pair.component));
-            let seeks = |component: &Component| {
-                let stream = self.streams.get(usize::from(component.id.stream()));
-                let looks = self.is_seeking(component) || self.is_troubled(component.id);
-                stream.is_some_and(|stream| stream.checklist.state == ChecklistState::Running)
-                    && looks
-                    || component.nominating == Some(id)
-            };
-            !self.retired && component.is_some_and(seeks)
-        };
+        // Another component may still look for one.
+        let sought = |id| !self.retired && self.is_sought(id);
         let needed = |id| {
             let of_component = self.is_selected(id) || self.is_kept(id, core);
             of_component || lost(id) || pending(id) || sought(id)
@@ -525,6 +515,16 @@ impl Session {
         self.foundations.shrink();
         core.local.shrink();
         core.ended.shrink_to(2);
+    }
+
+    /// Whether the component of a pair still looks for one, or nominates this one.
+    fn is_sought(&self, id: PairId) -> bool {
+        let component = self.pairs.get(id).and_then(|pair| self.component(pair.component));
+        let Some(component) = component else { return false };
+        let stream = self.streams.get(usize::from(component.id.stream()));
+        let running = |stream: &Stream| stream.checklist.state == ChecklistState::Running;
+        component.nominating == Some(id)
+            || stream.is_some_and(running) && self.is_seeking(component)
     }
 
     /// Forgets the addresses of the peer's that checks alone told of and that no pair has any more:

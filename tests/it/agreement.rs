@@ -1,6 +1,7 @@
 //! Both sides come to use the same pair, whatever was lost on the way.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use floe::candidate::{CandidateKind, Credentials};
@@ -267,43 +268,42 @@ fn an_answer_that_is_on_its_way_counts_when_no_more_may_be_sent() {
     assert_eq!(world.state(agent), AgentState::Connected, "{:?}", world.view(agent).failures());
 }
 
-/// The agent's clock may have stood still in between. A copy of the first nomination that comes
-/// late changes nothing.
-#[test]
-fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
-    let (mut world, agent, mut high) = controlled(|config| {
-        config.nomination.renomination = false;
-    });
+/// A controlled agent, and a peer that nominates for good, at two addresses: it answers at the worse
+/// one alone so far.
+fn at_two_addresses() -> (World, Party, [Hand; 2]) {
+    let (mut world, agent, high) = controlled(|config| config.nomination.renomination = false);
     let mut low = high.clone();
     low.address = addr("192.0.2.3:3000");
-    world.respond(high.address, high.answering());
     world.respond(low.address, low.answering());
     let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
     world.set_remote(agent, &high.description(&candidates));
     world.run_for(ms(100));
-    let nominate = |world: &mut World, hand: &mut Hand| {
-        world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
-        world.run_for(ms(100));
-        selected(world, agent).map(|(_, remote)| remote)
-    };
-    assert_eq!(nominate(&mut world, &mut high), Some(high.address));
-    assert_eq!(nominate(&mut world, &mut low), Some(low.address));
-    assert_eq!(nominate(&mut world, &mut high), Some(low.address));
+    (world, agent, [high, low])
+}
+
+/// The peer nominates from an address of its own; returns which one is used `millis` later.
+fn nominate(world: &mut World, agent: Party, hand: &mut Hand, millis: u64) -> Option<SocketAddr> {
+    world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
+    world.run_for(ms(millis));
+    selected(world, agent).map(|(_, remote)| remote)
+}
+
+/// The agent's clock may have stood still in between. A copy of the first nomination that comes
+/// late changes nothing.
+#[test]
+fn who_nominates_another_pair_has_given_up_the_first_however_soon() {
+    let (mut world, agent, [mut high, mut low]) = at_two_addresses();
+    world.respond(high.address, high.answering());
+    assert_eq!(nominate(&mut world, agent, &mut high, 100), Some(high.address));
+    assert_eq!(nominate(&mut world, agent, &mut low, 100), Some(low.address));
+    assert_eq!(nominate(&mut world, agent, &mut high, 100), Some(low.address));
 }
 
 /// The peer slept, and nominates another pair when it wakes: that this was silent meanwhile makes
 /// the nomination of before count no more.
 #[test]
 fn a_nomination_that_was_given_up_is_not_followed_while_the_newer_pair_is_silent() {
-    let (mut world, agent, mut high) = controlled(|config| {
-        config.nomination.renomination = false;
-    });
-    let mut low = high.clone();
-    low.address = addr("192.0.2.3:3000");
-    world.respond(low.address, low.answering());
-    let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
-    world.set_remote(agent, &high.description(&candidates));
-    world.run_for(ms(100));
+    let (mut world, agent, [mut high, mut low]) = at_two_addresses();
     world.inject(high.address, addr("192.0.2.1:1000"), high.nomination());
     world.silence(low.address);
     world.run_for(ms(12_000));
@@ -359,27 +359,15 @@ fn nominating_once(relay_wait: u64) -> (World, Party, [Hand; 2], Kept) {
 #[test]
 fn a_nomination_that_is_made_again_later_is_followed() {
     for works in [true, false] {
-        let (mut world, agent, mut high) = controlled(|config| {
-            config.nomination.renomination = false;
-        });
-        let mut low = high.clone();
-        low.address = addr("192.0.2.3:3000");
-        world.respond(low.address, low.answering());
-        let candidates = [host("192.0.2.2:2000", 1), host("192.0.2.3:3000", 2)];
-        world.set_remote(agent, &high.description(&candidates));
-        world.run_for(ms(100));
-        let nominate = |world: &mut World, hand: &mut Hand| {
-            world.inject(hand.address, addr("192.0.2.1:1000"), hand.nomination());
-            world.run_for(ms(5_000));
-            selected(world, agent).map(|(_, remote)| remote)
-        };
-        assert_eq!(nominate(&mut world, &mut high), None);
-        assert_eq!(nominate(&mut world, &mut low), Some(low.address));
+        let (mut world, agent, [mut high, mut low]) = at_two_addresses();
+        assert_eq!(nominate(&mut world, agent, &mut high, 5_000), None);
+        assert_eq!(nominate(&mut world, agent, &mut low, 5_000), Some(low.address));
         if !works {
             world.silence(low.address);
         }
         world.respond(high.address, high.answering());
-        assert_eq!(nominate(&mut world, &mut high), Some(high.address), "works: {works}");
+        let follows = nominate(&mut world, agent, &mut high, 5_000);
+        assert_eq!(follows, Some(high.address), "works: {works}");
     }
 }
 

@@ -427,11 +427,17 @@ fn a_name_that_is_resolved_after_the_others_have_their_pairs_ends_nothing() {
     assert_eq!(world.state(left), AgentState::Completed);
     assert_eq!(world.route(left), Ok(hand.address));
     assert_eq!(world.route_of(left, second), Err(SendError::NotReady));
-    // Another that works is used.
-    world.respond(addr("192.0.2.2:2002"), hand.answering());
+    // Another that works is used, though the answer to its nomination comes after what is not used
+    // is freed.
+    let mut answering = hand.answering();
+    let start = world.now;
+    world.respond(addr("192.0.2.2:2002"), move |packet| {
+        let late = packet.nominates() && packet.at < start + ms(5_000);
+        if late { Vec::new() } else { answering(packet) }
+    });
     name.address = CandidateAddress::Name { host: OTHER.into(), port: 2_002 };
     assert_eq!(resolve(&mut world, left, &name, "192.0.2.2"), Ok(()));
-    world.run_for(ms(60_000));
+    world.run_for(ms(10_000));
     assert_eq!(world.state(left), AgentState::Completed);
     assert_eq!(world.route_of(left, second), Ok(addr("192.0.2.2:2002")));
 }
